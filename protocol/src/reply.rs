@@ -1,0 +1,57 @@
+//! Reply bodies, as a client reads them. Each function takes the whole frame, header included,
+//! of a reply whose `err` was 0.
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Reader};
+use crate::data::Stat;
+use crate::header::ReplyHeader;
+
+/// create2: the node's path and its stat.
+pub fn create2(frame: &Bytes) -> Result<(String, Stat), DecodeError> {
+    let mut reader = body(frame)?;
+    let path = reader.string("path")?.into_owned();
+    Ok((path, Stat::read(&mut reader)?))
+}
+
+/// getData: the node's data, `None` where it is null, and its stat.
+pub fn get_data(frame: &Bytes) -> Result<(Option<Bytes>, Stat), DecodeError> {
+    let mut reader = body(frame)?;
+    let data = reader.buffer("data")?;
+    Ok((data, Stat::read(&mut reader)?))
+}
+
+/// exists, setData: a stat.
+pub fn stat(frame: &Bytes) -> Result<Stat, DecodeError> {
+    Stat::read(&mut body(frame)?)
+}
+
+/// getChildren2: how many names there are, the bytes that hold them, each behind its length,
+/// and the node's stat. All names were checked to lie inside those bytes.
+///
+/// ```
+/// use homing_protocol::reply;
+/// let mut frame = bytes::BytesMut::zeroed(16);
+/// frame.extend_from_slice(b"\0\0\0\x02\0\0\0\x01a\0\0\0\x02bc");
+/// frame.resize(frame.len() + 68, 0);
+/// let (count, names, _stat) = reply::get_children2(&frame.freeze())?;
+/// assert_eq!((count, &names[..]), (2, &b"\0\0\0\x01a\0\0\0\x02bc"[..]));
+/// # Ok::<(), homing_protocol::DecodeError>(())
+/// ```
+pub fn get_children2(frame: &Bytes) -> Result<(usize, Bytes, Stat), DecodeError> {
+    let mut reader = body(frame)?;
+    let count = reader.count("children", 4)?.unwrap_or(0);
+    let start = reader.position();
+    for _ in 0..count {
+        reader.buffer("child")?;
+    }
+    let names = frame.slice(start..reader.position());
+    Ok((count, names, Stat::read(&mut reader)?))
+}
+
+fn body(frame: &Bytes) -> Result<Reader<'_>, DecodeError> {
+    ReplyHeader::decode(frame)?;
+    let mut reader = Reader::new(frame);
+    reader.skip(ReplyHeader::LEN, "header")?;
+    Ok(reader)
+}

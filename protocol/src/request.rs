@@ -1,0 +1,274 @@
+//! Request bodies, as a client writes them.
+
+use std::fmt;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::codec::{Record, put_buffer};
+use crate::data::Acl;
+use crate::frame::LENGTH_LEN;
+use crate::header::RequestHeader;
+
+/// The length of a whole frame: its length, the header, and `body`.
+pub fn request_len(body: &impl Record) -> usize {
+    LENGTH_LEN + RequestHeader::LEN + body.encoded_len()
+}
+
+/// Appends a whole frame: its length, `header`, and `body`.
+pub fn put_request(out: &mut BytesMut, header: RequestHeader, body: &impl Record) {
+    let len = header.encoded_len() + body.encoded_len();
+    out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
+    header.encode(out);
+    body.encode(out);
+}
+
+/// A node's path as a server knows it, in two pieces, so that a request under a chroot needs no
+/// string of its own.
+///
+/// ```
+/// use homing_protocol::PathRef;
+/// assert_eq!(PathRef::new("/app", "/config").to_string(), "/app/config");
+/// assert_eq!(PathRef::new("/app", "/").to_string(), "/app");
+/// assert_eq!(PathRef::from("/").to_string(), "/");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRef<'a> {
+    chroot: &'a str,
+    path: &'a str,
+}
+
+impl<'a> PathRef<'a> {
+    /// `path` below `chroot`, which is empty or begins with a slash and does not end with one.
+    pub fn new(chroot: &'a str, path: &'a str) -> Self {
+        let root_of_chroot = path == "/" && !chroot.is_empty();
+        Self {
+            chroot,
+            path: if root_of_chroot { "" } else { path },
+        }
+    }
+
+    fn encoded_len(self) -> usize {
+        4 + self.chroot.len() + self.path.len()
+    }
+
+    fn encode(self, out: &mut BytesMut) {
+        let len = self.chroot.len() + self.path.len();
+        out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
+        out.put_slice(self.chroot.as_bytes());
+        out.put_slice(self.path.as_bytes());
+    }
+}
+
+impl<'a> From<&'a str> for PathRef<'a> {
+    fn from(path: &'a str) -> Self {
+        Self::new("", path)
+    }
+}
+
+impl fmt::Display for PathRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.chroot)?;
+        f.write_str(self.path)
+    }
+}
+
+/// What becomes of a node. An enumeration on the wire too, not a set of bits.
+///
+/// ```
+/// use homing_protocol::CreateMode;
+/// assert_eq!(CreateMode::EphemeralSequential as i32, 3);
+/// assert!(CreateMode::EphemeralSequential.is_sequential());
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CreateMode {
+    /// It stays until it is deleted.
+    #[default]
+    Persistent = 0,
+    /// It goes away with the session.
+    Ephemeral = 1,
+    /// It stays; the server appends a number to its name.
+    PersistentSequential = 2,
+    /// It goes away with the session; the server appends a number to its name.
+    EphemeralSequential = 3,
+}
+
+impl CreateMode {
+    /// Whether the server appends a number to the name.
+    pub fn is_sequential(self) -> bool {
+        matches!(self, Self::PersistentSequential | Self::EphemeralSequential)
+    }
+}
+
+/// No body at all: ping and closeSession.
+///
+/// ```
+/// assert_eq!(homing_protocol::request_len(&homing_protocol::Empty), 12);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Empty;
+
+impl Record for Empty {
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn encode(&self, _: &mut BytesMut) {}
+}
+
+/// The body of create and create2.
+///
+/// ```
+/// use homing_protocol::{Acl, Create, CreateMode, Record};
+/// let acl = Acl::open();
+/// let create = Create { path: "/a".into(), data: b"hi", acl: &acl, mode: CreateMode::Persistent };
+/// assert_eq!(create.encoded_len(), 43);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Create<'a> {
+    /// The node, or the name to which a number is appended.
+    pub path: PathRef<'a>,
+    /// Its data.
+    pub data: &'a [u8],
+    /// Its access control list; an empty one is refused by the server.
+    pub acl: &'a [Acl],
+    /// What becomes of it.
+    pub mode: CreateMode,
+}
+
+impl Record for Create<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + 4 + self.data.len() + Acl::list_len(self.acl) + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        put_buffer(out, Some(self.data));
+        Acl::put_list(out, self.acl);
+        out.put_i32(self.mode as i32);
+    }
+}
+
+/// The body of delete.
+///
+/// ```
+/// use homing_protocol::{Delete, Record};
+/// assert_eq!(Delete { path: "/a".into(), version: -1 }.encoded_len(), 10);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+    /// The version that it must have, or −1 for any.
+    pub version: i32,
+}
+
+impl Record for Delete<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        out.put_i32(self.version);
+    }
+}
+
+/// The body of setData.
+///
+/// ```
+/// use homing_protocol::{Record, SetData};
+/// assert_eq!(SetData { path: "/a".into(), data: b"yo", version: 0 }.encoded_len(), 16);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetData<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+    /// Its new data.
+    pub data: &'a [u8],
+    /// The version that it must have, or −1 for any.
+    pub version: i32,
+}
+
+impl Record for SetData<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + 4 + self.data.len() + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        put_buffer(out, Some(self.data));
+        out.put_i32(self.version);
+    }
+}
+
+/// The body of sync.
+///
+/// ```
+/// use homing_protocol::{Record, Sync};
+/// assert_eq!(Sync { path: "/".into() }.encoded_len(), 5);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sync<'a> {
+    /// Echoed by the server and otherwise without a meaning: all paths are brought up to date.
+    pub path: PathRef<'a>,
+}
+
+impl Record for Sync<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+    }
+}
+
+/// Bodies that are a path and whether to set a watch.
+macro_rules! path_and_watch {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name<'a> {
+            /// The node.
+            pub path: PathRef<'a>,
+            /// Whether the connection is to be told once of the next change.
+            pub watch: bool,
+        }
+
+        impl Record for $name<'_> {
+            fn encoded_len(&self) -> usize {
+                self.path.encoded_len() + 1
+            }
+
+            fn encode(&self, out: &mut BytesMut) {
+                self.path.encode(out);
+                out.put_u8(self.watch.into());
+            }
+        }
+    )+};
+}
+
+path_and_watch! {
+    /// The body of exists.
+    ///
+    /// ```
+    /// use homing_protocol::{Exists, Record};
+    /// assert_eq!(Exists { path: "/b".into(), watch: true }.encoded_len(), 7);
+    /// ```
+    Exists,
+    /// The body of getData.
+    ///
+    /// ```
+    /// use homing_protocol::{GetData, Record};
+    /// assert_eq!(GetData { path: "/a".into(), watch: false }.encoded_len(), 7);
+    /// ```
+    GetData,
+    /// The body of getChildren and getChildren2.
+    ///
+    /// ```
+    /// use homing_protocol::{GetChildren, Record};
+    /// assert_eq!(GetChildren { path: "/".into(), watch: false }.encoded_len(), 6);
+    /// ```
+    GetChildren,
+}

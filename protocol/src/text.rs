@@ -1,0 +1,96 @@
+//! Text as ZooKeeper's Java side writes it: UTF-8 or, above U+FFFF, CESU-8.
+
+use std::borrow::Cow;
+
+/// Decodes leniently: plain UTF-8 is borrowed, surrogate pairs of three bytes each are joined,
+/// everything else that is malformed becomes U+FFFD, one for each byte that fits nowhere.
+pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(decode_malformed(bytes)),
+    }
+}
+
+fn decode_malformed(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    if !bytes.contains(&SURROGATE_LEAD) {
+        return text;
+    }
+    // Rare: only now pay for a pass that looks at every byte for surrogate pairs.
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if let Some((pair, tail)) = surrogate_pair(rest) {
+            text.push(pair);
+            rest = tail;
+            continue;
+        }
+        // Up to the next byte that could begin a pair, but at least one byte.
+        let end = rest.iter().skip(1).position(|&b| b == SURROGATE_LEAD);
+        let (part, tail) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+        for chunk in part.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        rest = tail;
+    }
+    text
+}
+
+/// The first byte of every surrogate in CESU-8 (U+D000..U+DFFF).
+const SURROGATE_LEAD: u8 = 0xED;
+
+fn surrogate_pair(bytes: &[u8]) -> Option<(char, &[u8])> {
+    let (pair, tail) = bytes.split_at_checked(6)?;
+    let [SURROGATE_LEAD, b1, b2, SURROGATE_LEAD, b4, b5] = *pair else {
+        return None;
+    };
+    if b1 & 0xF0 != 0xA0 || b4 & 0xF0 != 0xB0 || [b2, b5].iter().any(|b| b & 0xC0 != 0x80) {
+        return None;
+    }
+    let high = (u32::from(b1 & 0x0F) << 6) | u32::from(b2 & 0x3F);
+    let low = (u32::from(b4 & 0x0F) << 6) | u32::from(b5 & 0x3F);
+    char::from_u32(0x1_0000 + (high << 10) + low).map(|c| (c, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn utf8_is_borrowed() {
+        assert!(matches!(
+            decode("größe".as_bytes()),
+            std::borrow::Cow::Borrowed("größe")
+        ));
+    }
+
+    #[test]
+    fn surrogate_pairs_are_joined() {
+        // U+1F600, as a 3.8.0 server sends it back.
+        assert_eq!(decode(b"a\xED\xA0\xBD\xED\xB8\x80b"), "a\u{1F600}b");
+    }
+
+    #[test]
+    fn anything_else_is_replaced() {
+        for bytes in [
+            &b"a\xFFb"[..],
+            b"\xED",
+            b"\xED\xA0\xBD",
+            b"\xED\xB8\x80\xED\xA0\xBD",
+            b"\xED\xA0\xBDx",
+        ] {
+            assert!(decode(bytes).contains('\u{FFFD}'), "{bytes:?}");
+        }
+        // A three-byte character that only begins like a surrogate is left alone.
+        assert_eq!(decode(b"\xED\x80\x80\xFF"), "\u{D000}\u{FFFD}");
+    }
+}
