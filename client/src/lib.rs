@@ -1,1 +1,53 @@
-//! Under construction.
+//! A client for Apache ZooKeeper: pipelined, with transports to choose from, for async code and
+//! for plain threads.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), homing::Error> {
+//! # let server = homing_testkit::FakeServer::start();
+//! # let servers = server.connect_string();
+//! let client = homing::Client::connect(&servers).await?; // "zk1:2181,zk2:2181/app"
+//!
+//! client.create("/config", b"v1").await?;
+//! let node = client.get("/config").await?;
+//! client.set("/config", b"v2").version(node.stat.version).await?;
+//!
+//! let a = client.get("/config").submit()?; // in line now,
+//! let b = client.children("/").submit()?; //  and this behind it
+//! println!("{:?} {:?}", a.await?.data, b.await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The page of [`Client`] teaches it from top to bottom.
+//!
+//! # Features
+//! | feature | what it brings | default |
+//! | --- | --- | --- |
+//! | `tokio` | sessions as tasks of a tokio runtime | yes |
+//! | `nio` | sessions on threads of their own, on mio; no async runtime in the process | no |
+//!
+//! Both can be on: then [`Builder::nio`] and [`Builder::tokio`] choose. One must be.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod builder;
+mod client;
+mod error;
+pub mod ops;
+mod request;
+mod state;
+
+pub use backend::*;
+pub use builder::{Builder, Connect};
+pub use client::{Client, Close, PendingClose};
+pub use error::{Error, Subject};
+pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
+pub use homing_session::{
+    Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, Failure,
+    Host, Server, SessionEnd, SessionState, StateChange, WhyLost,
+};
+pub use homing_transport::{Fate, StartError, Transport, Usage};
+pub use ops::{Children, Created, Node};
+pub use request::{Operation, Pending, Request, Running};
+pub use state::StateChanges;

@@ -52,7 +52,9 @@ mod error_code;
 mod event;
 pub mod frame;
 mod header;
+pub mod incoming;
 pub mod op;
+mod path;
 pub mod reply;
 mod request;
 mod text;
@@ -63,6 +65,7 @@ pub use data::{Acl, Id, Stat, permission};
 pub use error_code::ErrorCode;
 pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};
+pub use path::{PathError, validate_path};
 pub use request::{
     Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, PathRef, SetData, Sync,
     put_request, request_len,

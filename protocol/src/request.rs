@@ -30,6 +30,7 @@ pub fn put_request(out: &mut BytesMut, header: RequestHeader, body: &impl Record
 /// assert_eq!(PathRef::new("/app", "/config").to_string(), "/app/config");
 /// assert_eq!(PathRef::new("/app", "/").to_string(), "/app");
 /// assert_eq!(PathRef::from("/").to_string(), "/");
+/// assert_eq!(PathRef::sequential("/app", "/").to_string(), "/app/");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathRef<'a> {
@@ -45,6 +46,12 @@ impl<'a> PathRef<'a> {
             chroot,
             path: if root_of_chroot { "" } else { path },
         }
+    }
+
+    /// `name` right behind `chroot`, a slash at its end kept: the name of a sequential node can
+    /// be nothing but the number that a server appends.
+    pub fn sequential(chroot: &'a str, name: &'a str) -> Self {
+        Self { chroot, path: name }
     }
 
     fn encoded_len(self) -> usize {

@@ -1,1 +1,58 @@
-//! Under construction.
+//! The ZooKeeper session as a state machine: no I/O, no clock, no threads, no randomness.
+//!
+//! A [`Session`] is the [`Engine`](homing_transport::Engine) that a driver drives. It connects,
+//! shakes hands, pings, notices time-outs, tries other servers, resumes its session, tells
+//! replies from notifications, and says what became of each request. Time comes in as an
+//! argument and randomness from a seed, so that a whole life of it runs in a test, in
+//! microseconds, the same every time.
+//!
+//! ```text
+//!   facade            Shared: queue, status, control           Session          driver
+//!     | submit ------------> queue --------------------------> |  poll_transmit -->|
+//!     |                                                        |  <-- handle_bytes |
+//!     | <---- slot is full <-- queue <------------------------ |                   |
+//!     | state() <----------- status <------------------------- |                   |
+//! ```
+//!
+//! What it does not do: it decodes no bodies, knows no chroot, and re-sends nothing that was
+//! handed over to a server.
+//!
+//! ```
+//! use std::time::Instant;
+//! use homing_session::{Config, ConnectString, Session};
+//! use homing_transport::{Action, Engine};
+//!
+//! let servers: ConnectString = "127.0.0.1:2181".parse()?;
+//! let (mut session, shared) = Session::new(Config::new(servers.servers));
+//! # #[allow(clippy::disallowed_methods)]
+//! let now = Instant::now();
+//! session.handle_turn(now);
+//! assert_eq!(session.poll_action(), Some(Action::Dial { address: "127.0.0.1:2181".parse()? }));
+//! assert_eq!(shared.status.state().to_string(), "connecting");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod answer;
+mod config;
+mod connect_string;
+mod hosts;
+mod inbound;
+mod session;
+mod status;
+mod timeouts;
+
+pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, WhyLost};
+pub use config::{Config, Credentials};
+pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
+pub use session::{Session, Shared};
+pub use status::{Attempt, Connection, Failure, SessionEnd, SessionState, StateChange, Status};

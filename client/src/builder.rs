@@ -1,0 +1,278 @@
+//! Settings, and how a client comes to be.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use homing_protocol::{Acl, frame};
+use homing_session::{Config, ConnectString, Credentials, Session};
+use homing_transport::{Transport, block_on};
+
+use crate::backend;
+use crate::client::{Client, Core, Settings};
+use crate::error::Error;
+
+/// Settings of a client, each with its default, and three ways to make it.
+///
+/// | setting | default |
+/// | --- | --- |
+/// | [`session_timeout`](Self::session_timeout) | 30 s |
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s |
+/// | [`deadline`](Self::deadline) | 30 s |
+/// | [`requests_in_flight`](Self::requests_in_flight) | 65,536 |
+/// | [`bytes_in_flight`](Self::bytes_in_flight) | 64 MiB |
+/// | [`request_len_max`](Self::request_len_max) | 1,048,575 bytes |
+/// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
+/// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
+/// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
+///
+/// ```
+/// # fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// use std::time::Duration;
+///
+/// let client = homing::Client::builder(&servers)
+///     .nio()
+///     .session_timeout(Duration::from_secs(10))
+///     .connect()
+///     .wait()?;
+/// # client.close().wait()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `connect` or `start`"]
+pub struct Builder {
+    connect_string: String,
+    config: Config,
+    settings: Settings,
+    transport: Option<Arc<dyn Transport>>,
+    has_seed: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(connect_string: &str) -> Self {
+        Self {
+            connect_string: connect_string.into(),
+            config: Config::new(Vec::new()),
+            settings: Settings {
+                deadline: Some(Duration::from_secs(30)),
+                request_len_max: frame::REQUEST_LEN_MAX,
+                acl: Acl::open().into(),
+            },
+            transport: None,
+            has_seed: false,
+        }
+    }
+
+    /// How long the session outlives its connection, and with it locks and ephemeral nodes;
+    /// 30 s by default. It is what the client asks for: the server grants something between 2
+    /// and 20 of its ticks, see [`Connection::session_timeout`](crate::Connection).
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.config.session_timeout = timeout;
+        self
+    }
+
+    /// How long [`connect`](Self::connect) tries before it fails; 10 s by default. All servers
+    /// are tried in that time.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// The deadline of every request that sets none itself; 30 s by default, `None` for no
+    /// deadline. A deadline that passes ends that one request and disturbs nothing else.
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.settings.deadline = deadline.into();
+        self
+    }
+
+    /// How many requests may be on their way at once; 65,536 by default. At the limit `.await`
+    /// and `.wait()` wait in the order of arrival, and `.submit()` says [`Error::Busy`].
+    pub fn requests_in_flight(mut self, limit: usize) -> Self {
+        self.config.limits.requests = limit;
+        self
+    }
+
+    /// How many bytes of requests may be on their way at once; 64 MiB by default. See
+    /// [`requests_in_flight`](Self::requests_in_flight).
+    pub fn bytes_in_flight(mut self, limit: usize) -> Self {
+        self.config.limits.bytes = limit;
+        self
+    }
+
+    /// The largest request in bytes; 1,048,575 by default, which is a server's own default
+    /// (`jute.maxbuffer`). A larger one is refused here, with an error that says so: the server
+    /// would drop the connection instead.
+    pub fn request_len_max(mut self, limit: usize) -> Self {
+        self.settings.request_len_max = limit;
+        self
+    }
+
+    /// The largest reply in bytes; 4 MiB by default. A larger one fails its own request with
+    /// [`Error::ReplyTooLarge`], and nothing else.
+    pub fn reply_len_max(mut self, limit: usize) -> Self {
+        self.config.reply_len_max = limit;
+        self
+    }
+
+    /// How long a session that has lost its servers is presumed to live on; by default 4/3 of
+    /// the session time-out. `Duration::MAX` presumes nothing and waits for a server's word.
+    pub fn presume_expired_after(mut self, silence: Duration) -> Self {
+        self.config.presume_expired_after = Some(silence);
+        self
+    }
+
+    /// Resumes the session of an earlier client, whose ephemeral nodes live on, in place of
+    /// beginning a new one. Fails with [`Error::SessionEnded`] if it has expired.
+    pub fn resume(mut self, credentials: Credentials) -> Self {
+        self.config.resume = Some(credentials);
+        self
+    }
+
+    /// What moves the bytes: one of the transports that come with this crate, or your own.
+    pub fn transport(mut self, transport: impl Transport + 'static) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Fixes all randomness of the session: the order of servers, the length of pauses. For
+    /// tests; by default each client has a seed of its own.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self.has_seed = true;
+        self
+    }
+
+    /// The number of the first request; 1 by default. For tests, which see it wrap from
+    /// `i32::MAX` to 1.
+    pub fn first_xid(mut self, xid: i32) -> Self {
+        self.config.first_xid = xid;
+        self
+    }
+
+    /// Makes a client and waits until it is connected.
+    pub fn connect(self) -> Connect {
+        Connect { builder: self }
+    }
+
+    /// Makes a client and returns at once. It tries to connect until it is dropped or closed;
+    /// requests wait for that, each until its deadline.
+    ///
+    /// # Errors
+    /// A malformed connect string, a setting that makes no sense, or a transport that cannot
+    /// run here.
+    pub fn start(mut self) -> Result<Client, Error> {
+        let connect_string: ConnectString =
+            self.connect_string.parse().map_err(Error::ConnectString)?;
+        self.check()?;
+        self.config.servers = connect_string.servers;
+        if !self.has_seed {
+            self.config.seed = rand::random();
+        }
+        let transport = self.transport.unwrap_or_else(backend::default_transport);
+        let (session, shared) = Session::new(self.config);
+        let driver = transport.start(Box::new(session)).map_err(Error::Start)?;
+        shared.queue.attach(Arc::clone(&driver));
+        let core = Core::new(shared, driver, self.settings);
+        Ok(Client::new(core, connect_string.chroot))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let misuse = |what: &str| Err(Error::Misuse { what: what.into() });
+        if self.config.session_timeout < Duration::from_millis(1) {
+            return misuse("the session time-out is less than a millisecond");
+        }
+        if i32::try_from(self.config.session_timeout.as_millis()).is_err() {
+            return misuse("the session time-out is more than 24 days");
+        }
+        if self.config.connect_timeout.is_zero() {
+            return misuse("the connect time-out is zero");
+        }
+        if self.config.limits.requests == 0 || self.config.limits.bytes == 0 {
+            return misuse("the limit of requests or bytes in flight is zero");
+        }
+        Ok(())
+    }
+}
+
+/// A client in the making; see [`Client::connect`](crate::Client::connect). `.await` it, or
+/// `.wait()` for it on a plain thread.
+///
+/// # Errors
+/// What [`Builder::start`] fails with; [`Error::Connect`] if no server accepted the session
+/// within the connect time-out, with each server's reason; [`Error::SessionEnded`] if a session
+/// that was to be resumed is gone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// let client = homing::Client::connect(&servers).await?;
+/// # client.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is connected until it is awaited or waited for"]
+pub struct Connect {
+    builder: Builder,
+}
+
+impl Connect {
+    /// Blocks this thread until the client is connected.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked.
+    pub fn wait(self) -> Result<Client, Error> {
+        let after = self.builder.config.connect_timeout;
+        let client = self.builder.start()?;
+        let driver = Arc::clone(client.driver());
+        block_on(&*driver, connected(client, after)).map_err(Error::must_not_block)?
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Client, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let after = self.builder.config.connect_timeout;
+            let client = self.builder.start()?;
+            connected(client, after).await
+        })
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connect")
+            .field(&self.builder.connect_string)
+            .finish()
+    }
+}
+
+async fn connected(client: Client, after: Duration) -> Result<Client, Error> {
+    let outcome = {
+        let mut connected = pin!(client.connected());
+        let mut timeout = client.sleep(after);
+        poll_fn(|cx| match connected.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Pin::new(&mut timeout).poll(cx).map(|()| None),
+        })
+        .await
+    };
+    match outcome {
+        Some(Ok(_)) => Ok(client),
+        Some(Err(error)) => Err(error),
+        None => Err(Error::Connect {
+            after,
+            attempts: client.failures(),
+        }),
+    }
+}

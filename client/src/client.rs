@@ -1,0 +1,470 @@
+//! The handle.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use homing_protocol::{Acl, Empty, RequestHeader, op, put_request, request_len, validate_path};
+use homing_session::{
+    Answer, Attempt, Cause, Connection, Credentials, Note, SessionEnd, SessionState, Shared,
+};
+use homing_transport::{Driver, Refused, Request as Submission, Ticket, Usage, block_on};
+
+use crate::builder::{Builder, Connect};
+use crate::error::{Error, Subject};
+use crate::state::StateChanges;
+
+/// A ZooKeeper client: a handle to one session, cheap to clone, to be used from any thread.
+///
+/// # Connecting
+/// A connect string names the servers of an ensemble and, behind a slash, the *chroot* below
+/// which all of this client's paths lie. [`Client::builder`] has the settings.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// use homing::Client;
+///
+/// // let servers = "zk1:2181,zk2:2181,zk3:2181";
+/// let client = Client::connect(&servers).await?;
+///
+/// client.create("/config", b"v1").await?;
+/// let node = client.get("/config").await?;
+/// assert_eq!(node.data, "v1");
+///
+/// client.set("/config", b"v2").version(node.stat.version).await?;
+/// client.delete("/config").await?;
+/// client.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Three ways to run a request
+/// Each operation gives a [`Request`](crate::Request), which does nothing yet.
+/// - `.await` sends it and waits for the answer.
+/// - [`.submit()`](crate::Request::submit) puts it in line now and gives a
+///   [`Pending`](crate::Pending), a future to be awaited later: any number of requests can be on
+///   their way at once, and the server sees them in the order in which they were submitted.
+/// - [`.wait()`](crate::Request::wait) does what `.await` does, on a plain thread.
+///
+/// A request that is awaited takes its place in line when it is first polled, one that is
+/// submitted does so right then.
+///
+/// # What an error tells
+/// Every error says what is known of the request's fate:
+/// [`may_have_been_applied`](Error::may_have_been_applied). A request of which nothing was sent
+/// waits for the next connection, until its deadline; one that was sent and not answered is
+/// never repeated by itself.
+///
+/// # The session
+/// Pings keep it alive. When a connection is lost the session is *suspended*, another server is
+/// sought, and all goes on with the same session, if that is in time; see
+/// [`state`](Self::state). A session that has ended stays so: make a new client.
+///
+/// # The end
+/// [`close`](Self::close) ends the session, and its ephemeral nodes go away with it. Dropping
+/// the last handle does the same in the background.
+pub struct Client {
+    pub(crate) scope: Arc<Scope>,
+}
+
+/// What requests need of their client. It does not keep the session alive.
+#[derive(Debug)]
+pub struct Scope {
+    pub(crate) core: Arc<Core>,
+    /// Empty, or a path that does not end with a slash.
+    pub(crate) chroot: String,
+}
+
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) settings: Settings,
+    /// How many [`Client`]s there are; the session is closed with the last.
+    handles: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) request_len_max: usize,
+    pub(crate) acl: Arc<[Acl]>,
+}
+
+/// How long a session may take to close when its last handle was dropped.
+const CLOSE_ON_DROP: Duration = Duration::from_secs(1);
+/// How long `close` may take if it is not told.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// Connects with the default settings: `host[:port](,host[:port])*[/chroot]`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// // On a plain thread, with the nio transport:
+    /// let client = homing::Client::builder(&servers).nio().connect().wait()?;
+    /// # client.close().wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(connect_string: &str) -> Connect {
+        Self::builder(connect_string).connect()
+    }
+
+    /// A builder with all settings.
+    pub fn builder(connect_string: &str) -> Builder {
+        Builder::new(connect_string)
+    }
+
+    pub(crate) fn new(core: Arc<Core>, chroot: String) -> Self {
+        core.handles.fetch_add(1, Ordering::Relaxed);
+        Self {
+            scope: Arc::new(Scope { core, chroot }),
+        }
+    }
+
+    /// A handle to the same session whose paths lie below `path`.
+    ///
+    /// # Errors
+    /// `path` is not a path.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// client.create("/app", b"").await?;
+    /// let app = client.chroot("/app")?;
+    /// app.create("/config", b"v1").await?;
+    /// assert_eq!(client.get("/app/config").await?.data, "v1");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn chroot(&self, path: &str) -> Result<Self, Error> {
+        let subject = || Subject {
+            op: "chroot",
+            path: path.into(),
+        };
+        validate_path(path).map_err(|why| Error::BadPath {
+            request: subject(),
+            why,
+        })?;
+        let below = if path == "/" { "" } else { path };
+        let chroot = format!("{}{below}", self.scope.chroot);
+        Ok(Self::new(Arc::clone(&self.scope.core), chroot))
+    }
+
+    /// Where the session stands now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// use homing::SessionState;
+    /// match client.state() {
+    ///     SessionState::Connected(connection) => println!("at {}", connection.server),
+    ///     other => println!("{other}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state(&self) -> SessionState {
+        self.shared().status.state()
+    }
+
+    /// The states that follow, beginning with the one now, as a stream.
+    pub fn state_changes(&self) -> StateChanges {
+        StateChanges::new(Arc::clone(&self.scope.core))
+    }
+
+    /// Waits until the session is connected; at once if it is.
+    ///
+    /// # Errors
+    /// [`Error::SessionEnded`] or [`Error::Closed`] if it is over.
+    pub async fn connected(&self) -> Result<Connection, Error> {
+        let mut changes = self.state_changes();
+        loop {
+            match changes.next().await.map(|change| change.state) {
+                Some(SessionState::Connected(connection)) => return Ok(connection),
+                Some(SessionState::Ended(end)) => return Err(self.ended("connect", end)),
+                Some(_) => {}
+                None => return Err(self.ended("connect", SessionEnd::Closed)),
+            }
+        }
+    }
+
+    /// What another client needs to [resume](Builder::resume) this session; `None` before the
+    /// first connection. Keep it secret: whoever has it can take the session over.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.shared().status.credentials()
+    }
+
+    /// What is on its way: requests that were submitted and not answered, and their bytes.
+    pub fn in_flight(&self) -> Usage {
+        self.shared().queue.usage()
+    }
+
+    /// For each server the newest reason why it could not be connected to, since a connection
+    /// last held.
+    pub fn failures(&self) -> Vec<Attempt> {
+        self.shared().status.failures()
+    }
+
+    /// Ends the session. Requests that were submitted before are answered first; later ones
+    /// fail with [`Error::Closed`]. Ephemeral nodes are gone when it is done.
+    ///
+    /// Closing twice is no error. A close that no server confirmed is one: the session then
+    /// lasts until its time-out passes at the servers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// client.close().await?;
+    /// assert!(matches!(client.get("/").await, Err(homing::Error::Closed { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(&self) -> Close {
+        Close {
+            core: Arc::clone(&self.scope.core),
+            within: CLOSE_WITHIN,
+        }
+    }
+
+    /// The driver's timer: the only one that there is without an async runtime.
+    pub(crate) fn sleep(&self, duration: Duration) -> Ticket<()> {
+        self.shared().queue.sleep(duration)
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<dyn Driver> {
+        &self.scope.core.driver
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.scope.core.shared
+    }
+
+    fn ended(&self, op: &'static str, end: SessionEnd) -> Error {
+        let request = Subject {
+            op,
+            path: self.scope.chroot.clone(),
+        };
+        Error::session_ended(request, homing_transport::Fate::NotSent, end)
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        driver: Arc<dyn Driver>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            driver,
+            settings,
+            handles: AtomicUsize::new(0),
+        })
+    }
+
+    /// Why a submission was refused, in the terms of the facade.
+    pub(crate) fn refused(&self, request: Subject, refused: Refused) -> Error {
+        match (refused, self.shared.status.end()) {
+            (Refused::Busy, _) => Error::Busy { request },
+            (Refused::Ended, Some(end)) => {
+                Error::session_ended(request, homing_transport::Fate::NotSent, end)
+            }
+            (Refused::Sealed | Refused::Ended, _) => Error::Closed { request },
+        }
+    }
+
+    fn seal(&self, within: Duration) -> Option<Ticket<Answer>> {
+        let submission = Submission {
+            len: request_len(&Empty),
+            within: None,
+            note: Note::Close,
+        };
+        self.shared.queue.seal(within, submission, |xid, out| {
+            put_request(
+                out,
+                RequestHeader {
+                    xid,
+                    op: op::CLOSE_SESSION,
+                },
+                &Empty,
+            );
+        })
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        self.scope.core.handles.fetch_add(1, Ordering::Relaxed);
+        Self {
+            scope: Arc::clone(&self.scope),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.scope.core.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The driver goes on until the session is closed. Nobody waits for it.
+            drop(self.scope.core.seal(CLOSE_ON_DROP));
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("chroot", &self.scope.chroot)
+            .field("state", &self.state())
+            .field("in_flight", &self.in_flight())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session's close that has not begun; see [`Client::close`]. It is run like a
+/// [`Request`](crate::Request).
+///
+/// ```
+/// # fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// use std::time::Duration;
+/// client.close().within(Duration::from_secs(2)).wait()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is closed until it is awaited, submitted or waited for"]
+pub struct Close {
+    core: Arc<Core>,
+    within: Duration,
+}
+
+impl Close {
+    /// How long it may take, requests before it included; 5 s by default. After that the
+    /// session ends here, and at the servers when its time-out passes. The first close counts.
+    pub fn within(mut self, duration: Duration) -> Self {
+        self.within = duration;
+        self
+    }
+
+    /// Begins now, to be awaited later.
+    pub fn submit(self) -> PendingClose {
+        let ticket = self.core.seal(self.within);
+        let ended = StateChanges::new(Arc::clone(&self.core));
+        PendingClose {
+            core: self.core,
+            ticket,
+            ended,
+        }
+    }
+
+    /// Blocks this thread until the session is closed.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked, with the session
+    /// left as it was.
+    pub fn wait(self) -> Result<(), Error> {
+        self.core
+            .driver
+            .may_block()
+            .map_err(Error::must_not_block)?;
+        self.submit().wait()
+    }
+}
+
+impl IntoFuture for Close {
+    type Output = Result<(), Error>;
+    type IntoFuture = PendingClose;
+
+    fn into_future(self) -> PendingClose {
+        self.submit()
+    }
+}
+
+/// A session's close that is under way. Dropping it does not stop it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let closing = client.close().submit();
+/// // … something else …
+/// closing.await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "it goes on when it is dropped, but nobody learns the outcome"]
+pub struct PendingClose {
+    core: Arc<Core>,
+    /// `None` if somebody else closes the session, or it is over.
+    ticket: Option<Ticket<Answer>>,
+    ended: StateChanges,
+}
+
+impl PendingClose {
+    /// Blocks this thread until the session is closed.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked.
+    pub fn wait(self) -> Result<(), Error> {
+        let driver = Arc::clone(&self.core.driver);
+        block_on(&*driver, self).map_err(Error::must_not_block)?
+    }
+}
+
+impl Future for PendingClose {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(ticket) = &mut this.ticket else {
+            // Closed by somebody else: wait for the end, whoever brings it.
+            while let Some(change) = std::task::ready!(this.ended.poll_change(cx)) {
+                if let SessionState::Ended(_) = change.state {
+                    break;
+                }
+            }
+            return Poll::Ready(Ok(()));
+        };
+        let answer = std::task::ready!(Pin::new(ticket).poll(cx));
+        this.ticket = None;
+        Poll::Ready(match answer {
+            // A session that has ended otherwise is as closed as it can be.
+            Ok(_) => Ok(()),
+            Err(unanswered) if matches!(unanswered.cause, Cause::Ended(_)) => Ok(()),
+            Err(unanswered) => {
+                let request = Subject {
+                    op: "close",
+                    path: "/".into(),
+                };
+                Err(Error::unanswered(request, unanswered))
+            }
+        })
+    }
+}

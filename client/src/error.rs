@@ -1,0 +1,312 @@
+//! The one error, sorted by who is to blame and by what became of the request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homing_protocol::{DecodeError, ErrorCode, PathError};
+use homing_session::{Attempt, Cause, ConnectStringError, ConnectionLost, SessionEnd, Unanswered};
+use homing_transport::{Fate, MustNotBlock, StartError};
+
+/// Everything that can go wrong.
+///
+/// [`code`](Self::code) has the server's answer where there is one, and
+/// [`may_have_been_applied`](Self::may_have_been_applied) what is known of a request that ended
+/// without one. The text says what happened, to which path, and what to do about it where that
+/// is known.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// use homing::ErrorCode;
+/// let error = client.get("/nowhere").await.unwrap_err();
+/// assert_eq!(error.code(), Some(ErrorCode::NoNode));
+/// assert_eq!(error.to_string(), "get \"/nowhere\": NoNode (-101)");
+/// assert!(!error.may_have_been_applied());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refused the request. It was not applied.
+    Server {
+        /// What was asked.
+        request: Subject,
+        /// Why it refused.
+        code: ErrorCode,
+        /// The chroot under which it was asked; empty for none.
+        chroot: String,
+    },
+    /// The request had been sent when the connection was lost, and no answer came: it may have
+    /// been applied or not. (One that had not been sent would have waited for the next
+    /// connection.)
+    ConnectionLost {
+        /// What was asked.
+        request: Subject,
+        /// Which connection, and how it was lost.
+        lost: Arc<ConnectionLost>,
+    },
+    /// The deadline passed before an answer came. The session and other requests go on.
+    Deadline {
+        /// What was asked.
+        request: Subject,
+        /// Whether the server can have seen it.
+        fate: Fate,
+    },
+    /// The session is over: it has expired, or nothing drives it any more. Make a new client.
+    SessionEnded {
+        /// What was asked.
+        request: Subject,
+        /// Whether the server can have seen it.
+        fate: Fate,
+        /// How the session ended.
+        end: SessionEnd,
+    },
+    /// The client was closed before this was asked, or while it waited. It was not applied,
+    /// unless `fate` says otherwise.
+    Closed {
+        /// What was asked.
+        request: Subject,
+    },
+    /// As many requests or bytes are on their way as the client's limits allow. Nothing was
+    /// sent. `.await` and `.wait()` wait instead.
+    Busy {
+        /// What was asked.
+        request: Subject,
+    },
+    /// The reply is over the limit and was thrown away. A write was applied.
+    ReplyTooLarge {
+        /// What was asked.
+        request: Subject,
+        /// The length of the reply in bytes.
+        len: usize,
+        /// The limit in bytes, see [`Builder::reply_len_max`](crate::Builder::reply_len_max).
+        limit: usize,
+    },
+    /// The reply makes no sense. The session and other requests go on.
+    MalformedReply {
+        /// What was asked.
+        request: Subject,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// The path is not one. Nothing was sent.
+    BadPath {
+        /// What was asked.
+        request: Subject,
+        /// What is wrong with it.
+        why: PathError,
+    },
+    /// The request is larger than a server takes. Nothing was sent.
+    RequestTooLarge {
+        /// What was asked.
+        request: Subject,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes, see
+        /// [`Builder::request_len_max`](crate::Builder::request_len_max).
+        limit: usize,
+    },
+    /// The connect string is not one.
+    ConnectString(ConnectStringError),
+    /// No server accepted the session in time.
+    Connect {
+        /// How long it was tried.
+        after: Duration,
+        /// What went wrong last with each server.
+        attempts: Vec<Attempt>,
+    },
+    /// The transport cannot run here.
+    Start(StartError),
+    /// The client was used in a way that cannot work.
+    Misuse {
+        /// What it is, and what to do instead.
+        what: String,
+    },
+}
+
+/// What a request was about: its operation, and its path in the terms of the client's handle.
+///
+/// ```
+/// let subject = homing::Subject { op: "get", path: "/config".into() };
+/// assert_eq!(subject.to_string(), "get \"/config\"");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The name of the method that made the request.
+    pub op: &'static str,
+    /// The path that it was given.
+    pub path: String,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.op, self.path)
+    }
+}
+
+impl Error {
+    /// The server's error code, if the server refused the request.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What was asked, if this is about a request.
+    pub fn request(&self) -> Option<&Subject> {
+        match self {
+            Self::Server { request, .. }
+            | Self::ConnectionLost { request, .. }
+            | Self::Deadline { request, .. }
+            | Self::SessionEnded { request, .. }
+            | Self::Closed { request }
+            | Self::Busy { request }
+            | Self::ReplyTooLarge { request, .. }
+            | Self::MalformedReply { request, .. }
+            | Self::BadPath { request, .. }
+            | Self::RequestTooLarge { request, .. } => Some(request),
+            Self::ConnectString(_)
+            | Self::Connect { .. }
+            | Self::Start(_)
+            | Self::Misuse { .. } => None,
+        }
+    }
+
+    /// Whether the server may have applied the request. If not, it is safe to repeat.
+    pub fn may_have_been_applied(&self) -> bool {
+        match self {
+            Self::ConnectionLost { .. }
+            | Self::ReplyTooLarge { .. }
+            | Self::MalformedReply { .. } => true,
+            Self::Deadline { fate, .. } | Self::SessionEnded { fate, .. } => {
+                *fate == Fate::MaybeApplied
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn unanswered(request: Subject, unanswered: Unanswered) -> Self {
+        let fate = unanswered.fate;
+        match unanswered.cause {
+            Cause::Deadline => Self::Deadline { request, fate },
+            Cause::Lost(lost) => Self::ConnectionLost { request, lost },
+            Cause::Ended(end) => Self::session_ended(request, fate, end),
+            Cause::ReplyTooLarge { len, limit } => Self::ReplyTooLarge {
+                request,
+                len,
+                limit,
+            },
+            other => Self::Misuse {
+                what: format!("{request}: {other}"),
+            },
+        }
+    }
+
+    pub(crate) fn session_ended(request: Subject, fate: Fate, end: SessionEnd) -> Self {
+        match (end, fate) {
+            (SessionEnd::Closed, Fate::NotSent) => Self::Closed { request },
+            (end, fate) => Self::SessionEnded { request, fate, end },
+        }
+    }
+
+    pub(crate) fn must_not_block(error: MustNotBlock) -> Self {
+        Self::Misuse {
+            what: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server {
+                request,
+                code,
+                chroot,
+            } => {
+                write!(f, "{request}: {code}")?;
+                if *code == ErrorCode::NoNode && !chroot.is_empty() {
+                    write!(
+                        f,
+                        ", below the chroot {chroot:?}, which may itself not exist"
+                    )?;
+                }
+                Ok(())
+            }
+            Self::ConnectionLost { request, lost } => {
+                write!(f, "{request}: {lost}; it may have been applied or not")
+            }
+            Self::Deadline { request, fate } => {
+                write!(f, "{request}: the deadline passed; {}", fate_text(*fate))
+            }
+            Self::SessionEnded { request, fate, end } => {
+                write!(f, "{request}: {end}; {}", fate_text(*fate))
+            }
+            Self::Closed { request } => {
+                write!(f, "{request}: the client was closed; it was not sent")
+            }
+            Self::Busy { request } => write!(
+                f,
+                "{request}: too many requests are on their way; it was not sent"
+            ),
+            Self::ReplyTooLarge {
+                request,
+                len,
+                limit,
+            } => write!(
+                f,
+                "{request}: the reply has {len} bytes, over the limit of {limit} (`reply_len_max`)"
+            ),
+            Self::MalformedReply { request, error } => {
+                write!(
+                    f,
+                    "{request}: the reply is malformed: {error}; a write may have been applied"
+                )
+            }
+            Self::BadPath { request, why } => write!(f, "{request}: not a path: {why}"),
+            Self::RequestTooLarge {
+                request,
+                len,
+                limit,
+            } => write!(
+                f,
+                "{request}: the request has {len} bytes, over the limit of {limit} (`request_len_max`); it was not sent"
+            ),
+            Self::ConnectString(error) => error.fmt(f),
+            Self::Connect { after, attempts } => {
+                write!(f, "no server accepted the session within {after:?}")?;
+                for attempt in attempts {
+                    write!(f, "; {attempt}")?;
+                }
+                Ok(())
+            }
+            Self::Start(error) => error.fmt(f),
+            Self::Misuse { what } => f.write_str(what),
+        }
+    }
+}
+
+fn fate_text(fate: Fate) -> &'static str {
+    match fate {
+        Fate::NotSent => "it was not sent",
+        Fate::MaybeApplied => "it may have been applied or not",
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::MalformedReply { error, .. } => Some(error),
+            Self::BadPath { why, .. } => Some(why),
+            Self::SessionEnded { end, .. } => Some(end),
+            Self::ConnectString(error) => Some(error),
+            Self::Start(error) => Some(error),
+            _ => None,
+        }
+    }
+}

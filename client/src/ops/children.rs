@@ -1,0 +1,180 @@
+//! Listing a node's children.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::{Buf, Bytes, BytesMut};
+use homing_protocol::{DecodeError, Reader, Stat, op, put_string, reply};
+
+use super::Path;
+use crate::client::{Client, Scope};
+use crate::request::{Operation, Request, sealed};
+
+impl Client {
+    /// The names of a node's children, in no particular order, and the node's stat.
+    ///
+    /// # Errors
+    /// `NoNode` if there is none, `NoAuth` without the permission to read.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// client.create("/a", b"").await?;
+    /// client.create("/a/x", b"").await?;
+    /// client.create("/a/y", b"").await?;
+    /// let children = client.children("/a").await?;
+    /// assert_eq!(children.sorted(), ["x", "y"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn children<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<GetChildren<'a>> {
+        Request::new(&self.scope, GetChildren { path: path.into() })
+    }
+}
+
+/// The operation of [`Client::children`].
+///
+/// ```
+/// use homing::{Client, Request, ops::GetChildren};
+/// fn list<'a>(client: &Client, path: &'a str) -> Request<GetChildren<'a>> {
+///     client.children(path)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct GetChildren<'a> {
+    path: Path<'a>,
+}
+
+/// The names of a node's children, and its stat. The names stay the bytes that arrived: going
+/// through them allocates nothing.
+///
+/// ```
+/// let none = homing::Children::default();
+/// assert_eq!((none.len(), none.iter().next()), (0, None));
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Children {
+    count: usize,
+    /// `count` names, each behind its length; all are UTF-8.
+    names: Bytes,
+    stat: Stat,
+}
+
+impl Children {
+    /// The stat of their parent.
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Their names, in the order in which the server sent them, which means nothing.
+    pub fn iter(&self) -> ChildNames<'_> {
+        ChildNames {
+            left: self.count,
+            rest: &self.names,
+        }
+    }
+
+    /// Their names in alphabetical order, which for the names of sequential nodes with one
+    /// prefix is the order of their creation.
+    pub fn sorted(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.iter().collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl<'a> IntoIterator for &'a Children {
+    type Item = &'a str;
+    type IntoIter = ChildNames<'a>;
+
+    fn into_iter(self) -> ChildNames<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Children {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
+}
+
+/// The names in [`Children`].
+///
+/// ```
+/// fn longest<'a>(names: homing::ops::ChildNames<'a>) -> Option<&'a str> {
+///     names.max_by_key(|name| name.len())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChildNames<'a> {
+    left: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for ChildNames<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.left = self.left.checked_sub(1)?;
+        let len = usize::try_from(self.rest.try_get_i32().ok()?).ok()?;
+        let (name, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        std::str::from_utf8(name).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for ChildNames<'_> {}
+
+impl sealed::Sealed for GetChildren<'_> {}
+
+impl Operation for GetChildren<'_> {
+    type Output = Children;
+    const NAME: &'static str = "children";
+    const CODE: i32 = op::GET_CHILDREN2;
+    type Body<'b>
+        = homing_protocol::GetChildren<'b>
+    where
+        Self: 'b;
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn body<'b>(&'b self, scope: &'b Scope) -> homing_protocol::GetChildren<'b> {
+        homing_protocol::GetChildren {
+            path: scope.server_path(&self.path),
+            watch: false,
+        }
+    }
+
+    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Children, DecodeError> {
+        let (count, names, stat) = reply::get_children2(frame)?;
+        let mut children = Children { count, names, stat };
+        if children.iter().count() < count {
+            // Some name is not UTF-8, or null. Rare, so it may cost a copy.
+            let mut reader = Reader::new(&children.names);
+            let mut names = BytesMut::with_capacity(children.names.len());
+            for _ in 0..count {
+                put_string(&mut names, &reader.string("child")?);
+            }
+            children.names = names.freeze();
+        }
+        Ok(children)
+    }
+}

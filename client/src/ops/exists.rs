@@ -1,0 +1,75 @@
+//! Asking for a node.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use homing_protocol::{DecodeError, ErrorCode, Stat, op, reply};
+
+use super::Path;
+use crate::client::{Client, Scope};
+use crate::request::{Operation, Request, sealed};
+
+impl Client {
+    /// A node's stat, or `None` if there is no such node.
+    ///
+    /// # Errors
+    /// None of its own; that there is no node is an answer.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// assert!(client.exists("/a").await?.is_none());
+    /// client.create("/a", b"").await?;
+    /// assert_eq!(client.exists("/a").await?.map(|stat| stat.version), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn exists<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Exists<'a>> {
+        Request::new(&self.scope, Exists { path: path.into() })
+    }
+}
+
+/// The operation of [`Client::exists`].
+///
+/// ```
+/// fn ask<'a>(client: &homing::Client, path: &'a str) -> homing::Request<homing::ops::Exists<'a>> {
+///     client.exists(path)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Exists<'a> {
+    path: Path<'a>,
+}
+
+impl sealed::Sealed for Exists<'_> {}
+
+impl Operation for Exists<'_> {
+    type Output = Option<Stat>;
+    const NAME: &'static str = "exists";
+    const CODE: i32 = op::EXISTS;
+    type Body<'b>
+        = homing_protocol::Exists<'b>
+    where
+        Self: 'b;
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn body<'b>(&'b self, scope: &'b Scope) -> homing_protocol::Exists<'b> {
+        homing_protocol::Exists {
+            path: scope.server_path(&self.path),
+            watch: false,
+        }
+    }
+
+    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Option<Stat>, DecodeError> {
+        reply::stat(frame).map(Some)
+    }
+
+    fn recover(&self, code: ErrorCode) -> Option<Option<Stat>> {
+        (code == ErrorCode::NoNode).then_some(None)
+    }
+}

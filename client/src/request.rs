@@ -1,0 +1,413 @@
+//! A request, from the call that makes it to the answer that is pulled.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use homing_protocol::frame::LENGTH_LEN;
+use homing_protocol::{
+    DecodeError, ErrorCode, PathError, Record, RequestHeader, put_request, request_len,
+    validate_path,
+};
+use homing_session::{Answer, Note};
+use homing_transport::{Admission, Fate, Permit, Refused, Request as Submission, Ticket, block_on};
+
+use crate::client::Scope;
+use crate::error::{Error, Subject};
+
+/// A request that has not been made yet. Run it in one of three ways: `.await`,
+/// [`submit`](Self::submit), [`wait`](Self::wait).
+///
+/// `O` is the operation, which has settings of its own: see the types in [`ops`](crate::ops).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// use std::time::Duration;
+/// let root = client.get("/").deadline(Duration::from_secs(1)).await?;
+/// # let _ = root;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a request does nothing until it is awaited, submitted or waited for"]
+pub struct Request<O> {
+    scope: Arc<Scope>,
+    pub(crate) op: O,
+    deadline: Option<Duration>,
+}
+
+/// What a client can ask of a server: the types in [`ops`](crate::ops), and no others.
+///
+/// ```
+/// use homing::{Error, Operation, Pending};
+/// /// Works with any two requests, whatever they ask.
+/// async fn both<A: Operation, B: Operation>(
+///     a: Pending<A>,
+///     b: Pending<B>,
+/// ) -> Result<(A::Output, B::Output), Error> {
+///     Ok((a.await?, b.await?))
+/// }
+/// ```
+pub trait Operation: sealed::Sealed + Unpin {
+    /// What a successful answer is turned into.
+    type Output;
+
+    /// The name of the method that makes the request.
+    #[doc(hidden)]
+    const NAME: &'static str;
+    /// The operation's code on the wire.
+    #[doc(hidden)]
+    const CODE: i32;
+    /// Its body on the wire.
+    #[doc(hidden)]
+    type Body<'b>: Record
+    where
+        Self: 'b;
+
+    #[doc(hidden)]
+    fn path(&self) -> &str;
+
+    #[doc(hidden)]
+    fn check_path(&self) -> Result<(), PathError> {
+        validate_path(self.path())
+    }
+
+    #[doc(hidden)]
+    fn body<'b>(&'b self, scope: &'b Scope) -> Self::Body<'b>;
+
+    /// Turns the body of a successful reply into what the caller asked for.
+    #[doc(hidden)]
+    fn decode(&self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
+
+    /// What an error code means where it is an answer rather than a failure.
+    #[doc(hidden)]
+    fn recover(&self, code: ErrorCode) -> Option<Self::Output> {
+        let _ = code;
+        None
+    }
+}
+
+pub(crate) mod sealed {
+    /// Keeps [`Operation`](super::Operation) to this crate.
+    pub trait Sealed {}
+}
+
+impl<O: Operation> Request<O> {
+    pub(crate) fn new(scope: &Arc<Scope>, op: O) -> Self {
+        let deadline = scope.core.settings.deadline;
+        Self {
+            scope: Arc::clone(scope),
+            op,
+            deadline,
+        }
+    }
+
+    /// How long an answer is waited for, in place of the client's
+    /// [own setting](crate::Builder::deadline); `None` for as long as the session lasts. When it
+    /// passes the request ends with [`Error::Deadline`], and nothing else is disturbed.
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.deadline = deadline.into();
+        self
+    }
+
+    /// Puts the request in line now, behind all that were submitted before, and returns without
+    /// waiting for the answer.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if the limits are reached; [`Error::BadPath`], [`Error::RequestTooLarge`];
+    /// [`Error::Closed`] or [`Error::SessionEnded`] when the session is over. Nothing was sent.
+    pub fn submit(self) -> Result<Pending<O>, Error> {
+        let len = self.check()?;
+        match self.try_submit(len) {
+            Ok(ticket) => Ok(self.pending(ticket)),
+            Err(refused) => Err(self.refused(refused)),
+        }
+    }
+
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked, before anything
+    /// was sent.
+    pub fn wait(self) -> Result<O::Output, Error> {
+        let scope = Arc::clone(&self.scope);
+        block_on(&*scope.core.driver, self.into_future()).map_err(Error::must_not_block)?
+    }
+
+    /// What can be seen to be wrong before anything is sent; and the length of the frame.
+    fn check(&self) -> Result<usize, Error> {
+        self.op.check_path().map_err(|why| Error::BadPath {
+            request: subject(&self.op),
+            why,
+        })?;
+        let len = request_len(&self.op.body(&self.scope));
+        let limit = self.scope.core.settings.request_len_max;
+        if len - LENGTH_LEN > limit {
+            let request = subject(&self.op);
+            return Err(Error::RequestTooLarge {
+                request,
+                len: len - LENGTH_LEN,
+                limit,
+            });
+        }
+        Ok(len)
+    }
+}
+
+impl<O: Operation> IntoFuture for Request<O> {
+    type Output = Result<O::Output, Error>;
+    type IntoFuture = Running<O>;
+
+    fn into_future(self) -> Running<O> {
+        Running {
+            stage: Stage::New(self),
+        }
+    }
+}
+
+impl<O: Operation + fmt::Debug> fmt::Debug for Request<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("op", &self.op)
+            .field("deadline", &self.deadline)
+            .finish()
+    }
+}
+
+/// A request that is awaited: the future behind `.await`.
+///
+/// It takes its place in line when it is first polled. At the client's limits it waits for room
+/// first, in the order of arrival.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let future = client.get("/").into_future();
+/// let root = future.await?;
+/// # let _ = root;
+/// # use std::future::IntoFuture;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Running<O> {
+    stage: Stage<O>,
+}
+
+enum Stage<O> {
+    New(Request<O>),
+    /// Waits for room; the deadline counts already.
+    Admission {
+        request: Request<O>,
+        admission: Admission<Note, Answer>,
+        timeout: Option<Ticket<()>>,
+    },
+    Pending(Pending<O>),
+    Done,
+}
+
+impl<O: Operation> Future for Running<O> {
+    type Output = Result<O::Output, Error>;
+
+    /// # Panics
+    /// If it is polled again after it was ready, like most futures.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::New(request) => {
+                    let len = request.check()?;
+                    self.stage = match request.try_submit(len) {
+                        Ok(ticket) => Stage::Pending(request.pending(ticket)),
+                        Err(Refused::Busy) => request.wait_for_room(len),
+                        Err(refused) => return Poll::Ready(Err(request.refused(refused))),
+                    };
+                }
+                Stage::Admission {
+                    request,
+                    mut admission,
+                    mut timeout,
+                } => {
+                    let Poll::Ready(permit) = Pin::new(&mut admission).poll(cx) else {
+                        if let Some(timeout) = &mut timeout
+                            && Pin::new(timeout).poll(cx).is_ready()
+                        {
+                            let (request, fate) = (subject(&request.op), Fate::NotSent);
+                            return Poll::Ready(Err(Error::Deadline { request, fate }));
+                        }
+                        self.stage = Stage::Admission {
+                            request,
+                            admission,
+                            timeout,
+                        };
+                        return Poll::Pending;
+                    };
+                    match permit.and_then(|permit| request.submit_with(permit)) {
+                        Ok(ticket) => self.stage = Stage::Pending(request.pending(ticket)),
+                        Err(refused) => return Poll::Ready(Err(request.refused(refused))),
+                    }
+                }
+                Stage::Pending(mut pending) => {
+                    let polled = Pin::new(&mut pending).poll(cx);
+                    if polled.is_pending() {
+                        self.stage = Stage::Pending(pending);
+                    }
+                    return polled;
+                }
+                Stage::Done => panic!("a request was polled after its answer had been pulled"),
+            }
+        }
+    }
+}
+
+impl<O> fmt::Debug for Running<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.stage {
+            Stage::New(_) => "Running(not in line yet)",
+            Stage::Admission { .. } => "Running(waits for room)",
+            Stage::Pending(_) => "Running(in line)",
+            Stage::Done => "Running(done)",
+        })
+    }
+}
+
+/// A request that is in line: a future of its answer.
+///
+/// Dropping it is safe at any time and disturbs no other request. If nothing of it was sent by
+/// then and there is no connection, it is not sent at all.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let write = client.create("/a", b"1").submit()?;
+/// let read = client.get("/a").submit()?; // the server sees it after the write
+/// assert_eq!(read.await?.data, "1");
+/// write.await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "the request goes on, but nobody learns its outcome"]
+pub struct Pending<O> {
+    scope: Arc<Scope>,
+    op: O,
+    ticket: Ticket<Answer>,
+}
+
+impl<O: Operation> Pending<O> {
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked. The request has
+    /// been submitted all the same.
+    pub fn wait(self) -> Result<O::Output, Error> {
+        let scope = Arc::clone(&self.scope);
+        block_on(&*scope.core.driver, self).map_err(Error::must_not_block)?
+    }
+
+    /// Decodes, on the thread that pulls.
+    fn finish(&self, answer: Answer) -> Result<O::Output, Error> {
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(unanswered) => return Err(Error::unanswered(subject(&self.op), unanswered)),
+        };
+        if reply.err != 0 {
+            let code = ErrorCode::from_code(reply.err);
+            return self.op.recover(code).ok_or_else(|| {
+                let chroot = self.scope.chroot.clone();
+                Error::Server {
+                    request: subject(&self.op),
+                    code,
+                    chroot,
+                }
+            });
+        }
+        self.op
+            .decode(&self.scope, &reply.frame)
+            .map_err(|error| Error::MalformedReply {
+                request: subject(&self.op),
+                error,
+            })
+    }
+}
+
+impl<O: Operation> Future for Pending<O> {
+    type Output = Result<O::Output, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.ticket).poll(cx));
+        Poll::Ready(self.finish(answer))
+    }
+}
+
+impl<O> fmt::Debug for Pending<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pending").field(&self.ticket).finish()
+    }
+}
+
+impl<O: Operation> Request<O> {
+    fn try_submit(&self, len: usize) -> Result<Ticket<Answer>, Refused> {
+        let queue = &self.scope.core.shared.queue;
+        queue.try_submit(self.submission(len), |xid, out| self.encode(xid, out))
+    }
+
+    fn submit_with(&self, permit: Permit<Note, Answer>) -> Result<Ticket<Answer>, Refused> {
+        let queue = &self.scope.core.shared.queue;
+        let submission = self.submission(permit.len());
+        queue.submit(permit, submission, |xid, out| self.encode(xid, out))
+    }
+
+    fn wait_for_room(self, len: usize) -> Stage<O> {
+        let queue = &self.scope.core.shared.queue;
+        let timeout = self.deadline.map(|deadline| queue.sleep(deadline));
+        Stage::Admission {
+            admission: queue.admission(len),
+            timeout,
+            request: self,
+        }
+    }
+
+    fn submission(&self, len: usize) -> Submission<Note> {
+        Submission {
+            len,
+            within: self.deadline,
+            note: Note::Plain,
+        }
+    }
+
+    fn encode(&self, xid: i32, out: &mut BytesMut) {
+        put_request(
+            out,
+            RequestHeader { xid, op: O::CODE },
+            &self.op.body(&self.scope),
+        );
+    }
+
+    fn pending(self, ticket: Ticket<Answer>) -> Pending<O> {
+        Pending {
+            scope: self.scope,
+            op: self.op,
+            ticket,
+        }
+    }
+
+    fn refused(&self, refused: Refused) -> Error {
+        self.scope.core.refused(subject(&self.op), refused)
+    }
+}
+
+fn subject<O: Operation>(op: &O) -> Subject {
+    Subject {
+        op: O::NAME,
+        path: op.path().into(),
+    }
+}

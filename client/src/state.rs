@@ -1,0 +1,100 @@
+//! A session's states, one after the other.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use homing_session::{SessionState, StateChange};
+use homing_transport::block_on;
+
+use crate::client::Core;
+use crate::error::Error;
+
+/// The states of a session, beginning with the one at hand; ends after
+/// [`SessionState::Ended`]. See [`Client::state_changes`](crate::Client::state_changes).
+///
+/// A reader that is slow misses states rather than blocking anybody, and is told how many:
+/// [`StateChange::missed`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let mut changes = client.state_changes();
+/// client.close().await?;
+/// while let Some(change) = changes.next().await {
+///     println!("{}", change.state);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct StateChanges {
+    core: Arc<Core>,
+    key: u64,
+    /// How many states were seen or missed.
+    seen: u64,
+    done: bool,
+}
+
+impl StateChanges {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let (key, seen) = core.shared.status.listen();
+        Self {
+            core,
+            key,
+            seen,
+            done: false,
+        }
+    }
+
+    /// The next state; `None` after the last.
+    pub async fn next(&mut self) -> Option<StateChange> {
+        poll_fn(|cx| self.poll_change(cx)).await
+    }
+
+    /// Blocks this thread until the next state; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] on a thread that must not be blocked.
+    pub fn wait_next(&mut self) -> Result<Option<StateChange>, Error> {
+        let driver = Arc::clone(&self.core.driver);
+        block_on(&*driver, self.next()).map_err(Error::must_not_block)
+    }
+
+    pub(crate) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<StateChange>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let status = &self.core.shared.status;
+        let (seen, change) = std::task::ready!(status.poll_change(self.key, self.seen, cx));
+        self.seen = seen;
+        self.done = matches!(change.state, SessionState::Ended(_));
+        Poll::Ready(Some(change))
+    }
+}
+
+impl Stream for StateChanges {
+    type Item = StateChange;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StateChange>> {
+        self.poll_change(cx)
+    }
+}
+
+impl Drop for StateChanges {
+    fn drop(&mut self) {
+        self.core.shared.status.unlisten(self.key);
+    }
+}
+
+impl fmt::Debug for StateChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateChanges")
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

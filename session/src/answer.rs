@@ -1,0 +1,165 @@
+//! What is in a slot when it is full.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_transport::Fate;
+
+use crate::status::SessionEnd;
+
+/// How a request ended: the server replied, or it did not.
+pub type Answer = Result<Reply, Unanswered>;
+
+/// What a session notes beside a slot, for when the reply comes.
+///
+/// ```
+/// use homing_session::Note;
+/// assert_ne!(Note::Plain, Note::Close);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// Nothing is to be done but to hand the reply to its slot.
+    Plain,
+    /// The session is over when the reply is there.
+    Close,
+}
+
+/// A server's reply. The body is for the puller to decode.
+///
+/// ```
+/// let reply = homing_session::Reply { zxid: 3, err: -101, frame: bytes::Bytes::new() };
+/// assert_eq!(reply.err, -101);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The transaction that it reports, or the newest one that the server knew.
+    pub zxid: i64,
+    /// Zero, or the server's error code.
+    pub err: i32,
+    /// The whole frame, header included: a slice of the read buffer.
+    pub frame: Bytes,
+}
+
+/// There is no reply.
+///
+/// ```
+/// use homing_session::{Cause, Unanswered};
+/// use homing_transport::Fate;
+/// let unanswered = Unanswered { fate: Fate::NotSent, cause: Cause::Deadline };
+/// assert_eq!(unanswered.cause.to_string(), "the deadline passed");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Unanswered {
+    /// Whether the server can have seen the request.
+    pub fate: Fate,
+    /// Why there is no reply.
+    pub cause: Cause,
+}
+
+/// Why a request ended without a reply.
+///
+/// ```
+/// use homing_session::{Cause, SessionEnd};
+/// let cause = Cause::Ended(SessionEnd::Closed);
+/// assert_eq!(cause.to_string(), "the session was closed");
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its deadline passed first.
+    Deadline,
+    /// The connection on which it had left was lost.
+    Lost(Arc<ConnectionLost>),
+    /// The session is over.
+    Ended(SessionEnd),
+    /// The reply was over the limit. It was read and thrown away.
+    ReplyTooLarge {
+        /// The length of the reply, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadline => f.write_str("the deadline passed"),
+            Self::Lost(lost) => lost.fmt(f),
+            Self::Ended(end) => end.fmt(f),
+            Self::ReplyTooLarge { len, limit } => {
+                write!(f, "the reply has {len} bytes, over the limit of {limit}")
+            }
+        }
+    }
+}
+
+/// A connection that was lost.
+///
+/// ```
+/// use homing_session::{ConnectionLost, WhyLost};
+/// let lost = ConnectionLost { server: "127.0.0.1:2181".parse()?, why: WhyLost::Closed };
+/// assert_eq!(lost.to_string(), "the connection to 127.0.0.1:2181 was lost: the server closed it");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLost {
+    /// The server at its other end.
+    pub server: SocketAddr,
+    /// What happened.
+    pub why: WhyLost,
+}
+
+impl fmt::Display for ConnectionLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the connection to {} was lost: {}",
+            self.server, self.why
+        )
+    }
+}
+
+/// Why a connection was lost.
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_session::WhyLost;
+/// let why = WhyLost::Silent { for_at_least: Duration::from_secs(20) };
+/// assert_eq!(why.to_string(), "the server answered nothing for 20s");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhyLost {
+    /// The server closed it.
+    Closed,
+    /// Reading or writing failed, with this error of the system's.
+    Io(String),
+    /// The server answered neither requests nor pings.
+    Silent {
+        /// For this long.
+        for_at_least: Duration,
+    },
+    /// The server sent something that makes no sense, and this is what.
+    Protocol(String),
+    /// The session had reason to give it up itself.
+    GivenUp,
+}
+
+impl fmt::Display for WhyLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the server closed it"),
+            Self::Io(error) => f.write_str(error),
+            Self::Silent { for_at_least } => {
+                write!(f, "the server answered nothing for {for_at_least:?}")
+            }
+            Self::Protocol(what) => write!(f, "the server sent {what}"),
+            Self::GivenUp => f.write_str("it was given up"),
+        }
+    }
+}

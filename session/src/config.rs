@@ -1,0 +1,109 @@
+//! What a session is started with.
+
+use std::fmt;
+use std::time::Duration;
+
+use homing_protocol::SessionPassword;
+use homing_transport::Limits;
+
+use crate::connect_string::Server;
+
+/// Settings of a session. All have defaults but the servers.
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_session::{Config, ConnectString};
+/// let config = Config::new("zk1,zk2".parse::<ConnectString>()?.servers);
+/// assert_eq!(config.session_timeout, Duration::from_secs(30));
+/// # Ok::<(), homing_session::ConnectStringError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to connect to; tried in an order that the seed decides.
+    pub servers: Vec<Server>,
+    /// The session time-out to ask for; 30 s by default. The server has the last word: it
+    /// grants something between 2 and 20 of its ticks.
+    pub session_timeout: Duration,
+    /// How long the first connection may take, over all servers; 10 s by default. Each server
+    /// gets its share. The session itself goes on trying after that.
+    pub connect_timeout: Duration,
+    /// The largest reply that is handed out, in bytes; 4 MiB by default. A server can send more
+    /// than it takes (1 MiB), for example a long list of children.
+    pub reply_len_max: usize,
+    /// What may be in flight at once.
+    pub limits: Limits,
+    /// A session of an earlier client that is to be resumed; `None` by default.
+    pub resume: Option<Credentials>,
+    /// How long a session that has lost its servers is presumed to live on, counted from the
+    /// last time that one was heard. `None`, the default, means 4/3 of the session time-out;
+    /// `Some(Duration::MAX)` presumes nothing and waits for a server's word.
+    pub presume_expired_after: Option<Duration>,
+    /// Where all randomness of the session comes from: the order of servers, the length of
+    /// pauses. Two sessions should not have the same, or they knock at the same doors at the
+    /// same times.
+    pub seed: u64,
+    /// The first xid; 1 by default. Tests set it to see the number wrap.
+    pub first_xid: i32,
+}
+
+impl Config {
+    /// The defaults, and these servers.
+    pub fn new(servers: Vec<Server>) -> Self {
+        Self {
+            servers,
+            session_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            reply_len_max: 4 << 20,
+            limits: Limits::default(),
+            resume: None,
+            presume_expired_after: None,
+            seed: 0,
+            first_xid: 1,
+        }
+    }
+}
+
+/// What it takes to resume a session: with this, any process can take it over. As secret as a
+/// password; `Debug` shows the id alone.
+///
+/// ```
+/// let credentials = homing_session::Credentials::new(0x1234, b"0123456789abcdef")?;
+/// assert_eq!(format!("{credentials:?}"), "Credentials(session 0x1234)");
+/// # Ok::<(), homing_protocol::DecodeError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    pub(crate) session_id: i64,
+    pub(crate) password: SessionPassword,
+}
+
+impl Credentials {
+    /// From what was kept of another client: its [`session_id`](Self::session_id) and
+    /// [`password`](Self::password).
+    ///
+    /// # Errors
+    /// The password is longer than 64 bytes.
+    pub fn new(session_id: i64, password: &[u8]) -> Result<Self, homing_protocol::DecodeError> {
+        Ok(Self {
+            session_id,
+            password: SessionPassword::new(password)?,
+        })
+    }
+
+    /// The session's id.
+    pub fn session_id(&self) -> i64 {
+        self.session_id
+    }
+
+    /// The session's password.
+    pub fn password(&self) -> &[u8] {
+        self.password.as_bytes()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials(session {:#x})", self.session_id)
+    }
+}

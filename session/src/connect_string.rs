@@ -1,0 +1,261 @@
+//! The one line that says where a client connects to.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use homing_protocol::{PathError, validate_path};
+
+/// The port that ZooKeeper listens on unless told otherwise.
+const DEFAULT_PORT: u16 = 2181;
+
+/// `host[:port](,host[:port])*[/chroot]`, as all ZooKeeper clients have it.
+///
+/// The default port is 2181. An IPv6 address stands in brackets where a port follows. Spaces
+/// around servers are ignored. The chroot is a path; every path of the client lies below it.
+///
+/// ```
+/// use homing_session::ConnectString;
+/// let parsed: ConnectString = "zk1, zk2:2182,[::1]:2183/app".parse()?;
+/// let servers: Vec<String> = parsed.servers.iter().map(ToString::to_string).collect();
+/// assert_eq!(servers, ["zk1:2181", "zk2:2182", "[::1]:2183"]);
+/// assert_eq!(parsed.chroot, "/app");
+///
+/// let error = "zk1:port".parse::<ConnectString>().unwrap_err();
+/// assert_eq!(error.to_string(), "connect string \"zk1:port\": server 1, \"zk1:port\": the port is not a number from 1 to 65535");
+/// # Ok::<(), homing_session::ConnectStringError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectString {
+    /// The servers, in the order of the string; one at least.
+    pub servers: Vec<Server>,
+    /// The chroot without a slash at its end; empty for none.
+    pub chroot: String,
+}
+
+/// One server.
+///
+/// ```
+/// use homing_session::{Host, Server};
+/// let server = Server { host: Host::Name("zk1".into()), port: 2181 };
+/// assert_eq!(server.to_string(), "zk1:2181");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// Its name or address.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Who a server is.
+///
+/// ```
+/// use homing_session::Host;
+/// assert_eq!(Host::Ip("127.0.0.1".parse()?).to_string(), "127.0.0.1");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A name, looked up anew for every attempt to connect.
+    Name(String),
+    /// An address.
+    Ip(IpAddr),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host {
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            _ => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Ip(ip) => ip.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ConnectString {
+    type Err = ConnectStringError;
+
+    fn from_str(input: &str) -> Result<Self, ConnectStringError> {
+        let error = |what| ConnectStringError {
+            input: input.into(),
+            what,
+        };
+        let (servers, chroot) = match input.find('/') {
+            Some(at) => input.split_at(at),
+            None => (input, ""),
+        };
+        let chroot = chroot.trim_end();
+        if !chroot.is_empty() {
+            validate_path(chroot).map_err(|why| error(What::Chroot(why)))?;
+        }
+        let parse = |(index, text): (usize, &str)| {
+            let text = text.trim();
+            parse_server(text).map_err(|why| {
+                error(What::Server {
+                    position: index + 1,
+                    text: text.into(),
+                    why,
+                })
+            })
+        };
+        let servers = servers
+            .split(',')
+            .enumerate()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            servers,
+            chroot: if chroot == "/" {
+                String::new()
+            } else {
+                chroot.into()
+            },
+        })
+    }
+}
+
+fn parse_server(text: &str) -> Result<Server, &'static str> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (ip, port) = rest.split_once(']').ok_or("a bracket is not closed")?;
+        let ip = ip
+            .parse()
+            .map_err(|_| "the brackets do not hold an IPv6 address")?;
+        let port = match port {
+            "" => DEFAULT_PORT,
+            _ => parse_port(
+                port.strip_prefix(':')
+                    .ok_or("a colon must follow the bracket")?,
+            )?,
+        };
+        return Ok(Server {
+            host: Host::Ip(IpAddr::V6(ip)),
+            port,
+        });
+    }
+    let (host, port) = match text.split_once(':') {
+        // Two colons and no bracket: an IPv6 address, to which no port could be told apart.
+        Some((_, rest)) if rest.contains(':') => (text, DEFAULT_PORT),
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (text, DEFAULT_PORT),
+    };
+    if let Ok(ip) = host.parse() {
+        return Ok(Server {
+            host: Host::Ip(ip),
+            port,
+        });
+    }
+    if host.is_empty() {
+        return Err("there is no host");
+    }
+    if host.contains(':') {
+        return Err("neither an IPv6 address nor a host with one port");
+    }
+    if !host
+        .chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    {
+        return Err("the host has a character that no host name has");
+    }
+    Ok(Server {
+        host: Host::Name(host.into()),
+        port,
+    })
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("the port is not a number from 1 to 65535"),
+        Ok(port) => Ok(port),
+    }
+}
+
+/// A connect string that is not one.
+///
+/// ```
+/// let error = "".parse::<homing_session::ConnectString>().unwrap_err();
+/// assert_eq!(error.to_string(), "connect string \"\": server 1, \"\": there is no host");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectStringError {
+    input: String,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Server {
+        position: usize,
+        text: String,
+        why: &'static str,
+    },
+    Chroot(PathError),
+}
+
+impl fmt::Display for ConnectStringError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connect string {:?}: ", self.input)?;
+        match &self.what {
+            What::Server {
+                position,
+                text,
+                why,
+            } => {
+                write!(f, "server {position}, {text:?}: {why}")
+            }
+            What::Chroot(why) => write!(f, "the chroot is not a path: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectStringError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_says_where_and_why() {
+        let check = |input: &str, message: &str| {
+            let error = input.parse::<ConnectString>().unwrap_err().to_string();
+            assert!(error.ends_with(message), "{input:?}: {error}");
+        };
+        check("zk1,,zk2", "server 2, \"\": there is no host");
+        check("/app", "server 1, \"\": there is no host");
+        check("zk1:0", "the port is not a number from 1 to 65535");
+        check("zk1:65536", "the port is not a number from 1 to 65535");
+        check("zk 1", "the host has a character that no host name has");
+        check(
+            "http://zk1:2181",
+            "server 1, \"http:\": the port is not a number from 1 to 65535",
+        );
+        check("[::1", "a bracket is not closed");
+        check("[zk1]:2181", "the brackets do not hold an IPv6 address");
+        check("[::1]2181", "a colon must follow the bracket");
+        check("a:b:c", "neither an IPv6 address nor a host with one port");
+        check("zk1/app/", "the chroot is not a path: it ends with a slash");
+        check(
+            "zk1//app",
+            "the chroot is not a path: an empty component at byte 1",
+        );
+    }
+
+    #[test]
+    fn what_is_accepted() {
+        let parsed: ConnectString = "10.0.0.1,::1,[fe80::1],a_b.c:1/".parse().unwrap();
+        let servers: Vec<_> = parsed.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            servers,
+            ["10.0.0.1:2181", "[::1]:2181", "[fe80::1]:2181", "a_b.c:1"]
+        );
+        assert_eq!(parsed.chroot, "");
+    }
+}

@@ -1,0 +1,240 @@
+//! What a server sends: told apart by headers, matched with the line.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use homing_protocol::frame::{self, FrameError, LENGTH_LEN};
+use homing_protocol::{
+    ConnectResponse, DecodeError, Reader, Record, ReplyHeader, WatchedEvent, xid,
+};
+use homing_transport::{Fate, Line};
+
+use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
+use crate::config::Credentials;
+use crate::session::Link;
+use crate::status::Failure;
+
+/// A frame that has its place in the order of things.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    Reply(ReplyHeader, Bytes),
+    /// A reply over the limit, with its length in bytes.
+    TooLarge(ReplyHeader, usize),
+}
+
+/// A server's answer to the handshake.
+pub(crate) enum Handshake {
+    Accepted {
+        credentials: Credentials,
+        session_timeout: Duration,
+    },
+    /// The session that was asked for is not there any more.
+    Gone,
+    Refused(Failure),
+}
+
+/// The longest answer to a handshake that is waited for, in bytes. The real one has 37.
+const HANDSHAKE_LEN_MAX: usize = 1024;
+
+/// The longest reply that is read to its end only to be thrown away, in bytes. Beyond it, a new
+/// connection costs less.
+const DRAIN_MAX: usize = 64 << 20;
+
+/// The code with which a read-only server refuses a session, in a frame that is a mere header.
+const NOT_READ_ONLY: i32 = -119;
+
+/// Appends `record` as a frame without a header.
+pub(crate) fn put_frame(out: &mut BytesMut, record: &impl Record) {
+    let len = i32::try_from(record.encoded_len()).unwrap_or(i32::MAX);
+    out.extend_from_slice(&len.to_be_bytes());
+    record.encode(out);
+}
+
+/// Reads the answer to the handshake; `None` while it is incomplete.
+pub(crate) fn read_handshake(input: &mut BytesMut) -> Option<Handshake> {
+    let not_zookeeper = |what: String| Some(Handshake::Refused(Failure::NotZooKeeper(what)));
+    let frame = match frame::split(input, HANDSHAKE_LEN_MAX) {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return None,
+        Err(error) => return not_zookeeper(describe_stranger(input, &error)),
+    };
+    if frame.len() < ConnectResponse::LEN_MIN {
+        return match ReplyHeader::decode(&frame) {
+            Ok(header) if header.err == NOT_READ_ONLY => {
+                Some(Handshake::Refused(Failure::ReadOnly))
+            }
+            _ => not_zookeeper(format!("its handshake has {} bytes", frame.len())),
+        };
+    }
+    let response = match ConnectResponse::decode(&frame) {
+        Ok(response) => response,
+        Err(error) => return not_zookeeper(format!("its handshake is malformed: {error}")),
+    };
+    let Some(timeout_ms) = u64::try_from(response.timeout_ms).ok().filter(|ms| *ms > 0) else {
+        return Some(Handshake::Gone);
+    };
+    if response.read_only == Some(true) {
+        return Some(Handshake::Refused(Failure::ReadOnly));
+    }
+    if response.session_id == 0 {
+        return not_zookeeper("it gave a session without an id".into());
+    }
+    Some(Handshake::Accepted {
+        credentials: Credentials {
+            session_id: response.session_id,
+            password: response.password,
+        },
+        session_timeout: Duration::from_millis(timeout_ms),
+    })
+}
+
+/// Says who it may be that answers with something that is not a frame.
+fn describe_stranger(input: &[u8], error: &FrameError) -> String {
+    if input.starts_with(b"HTTP") {
+        return "it answers in HTTP".into();
+    }
+    // A TLS alert: content type 21, version 3.x.
+    if input.starts_with(&[21, 3]) {
+        return "it answers in TLS".into();
+    }
+    format!("its handshake begins with {error}")
+}
+
+/// Splits what has arrived into frames, and sorts them. Pings are done with here.
+pub(crate) fn read_frames(
+    link: &mut Link,
+    now: Instant,
+    input: &mut BytesMut,
+    limit: usize,
+    frames: &mut Vec<Inbound>,
+) -> Result<(), WhyLost> {
+    loop {
+        if link.drain > 0 {
+            let len = link.drain.min(input.len());
+            input.advance(len);
+            link.drain -= len;
+            link.progress_at = now;
+            if link.drain > 0 {
+                return Ok(());
+            }
+        }
+        match frame::split(input, limit) {
+            Ok(Some(frame)) => {
+                if let Some(inbound) = sort(link, now, frame)? {
+                    frames.push(inbound);
+                }
+            }
+            Ok(None) => {
+                // Part of a long reply is progress too. Part of an event is none.
+                if input
+                    .get(LENGTH_LEN..LENGTH_LEN * 2)
+                    .is_some_and(|x| x != EVENT_XID_BYTES)
+                {
+                    link.progress_at = now;
+                }
+                return Ok(());
+            }
+            Err(FrameError::TooLong { len, .. }) if len <= DRAIN_MAX => {
+                let Some(head) = input.get(LENGTH_LEN..LENGTH_LEN + ReplyHeader::LEN) else {
+                    return Ok(());
+                };
+                let header = ReplyHeader::decode(&Bytes::copy_from_slice(head)).map_err(bad)?;
+                if header.xid <= 0 {
+                    return Err(WhyLost::Protocol(format!(
+                        "a frame of {len} bytes with xid {}, which is no reply",
+                        header.xid
+                    )));
+                }
+                frames.push(Inbound::TooLarge(header, len));
+                input.advance(LENGTH_LEN + ReplyHeader::LEN);
+                link.drain = len - ReplyHeader::LEN;
+            }
+            Err(error) => return Err(WhyLost::Protocol(error.to_string())),
+        }
+    }
+}
+
+const EVENT_XID_BYTES: [u8; 4] = xid::NOTIFICATION.to_be_bytes();
+
+fn sort(link: &mut Link, now: Instant, frame: Bytes) -> Result<Option<Inbound>, WhyLost> {
+    let header = ReplyHeader::decode(&frame).map_err(bad)?;
+    match header.xid {
+        xid::NOTIFICATION => {
+            let mut reader = Reader::new(&frame);
+            reader.skip(ReplyHeader::LEN, "header").map_err(bad)?;
+            let event = WatchedEvent::read(&mut reader).map_err(bad)?;
+            tracing::trace!(path = event.path, kind = ?event.kind, "an event that nobody watches for");
+            Ok(None)
+        }
+        xid::PING => {
+            // One that nobody sent for proves nothing about what we sent.
+            if link.pings > 0 {
+                link.pings -= 1;
+                link.progress_at = now;
+            }
+            Ok(None)
+        }
+        _ => {
+            link.progress_at = now;
+            Ok(Some(Inbound::Reply(header, frame)))
+        }
+    }
+}
+
+fn bad(error: DecodeError) -> WhyLost {
+    WhyLost::Protocol(format!("a malformed frame: {error}"))
+}
+
+/// Matches replies with the line, in one pass. `Ok(true)` when the session was closed by one.
+pub(crate) fn dispatch(
+    line: &mut Line<'_, Note, Answer>,
+    frames: &mut Vec<Inbound>,
+    last_zxid: &mut i64,
+    limit: usize,
+) -> Result<bool, WhyLost> {
+    for frame in frames.drain(..) {
+        let (header, answer) = match frame {
+            Inbound::Reply(header, frame) => (
+                header,
+                Ok(Reply {
+                    zxid: header.zxid,
+                    err: header.err,
+                    frame,
+                }),
+            ),
+            Inbound::TooLarge(header, len) => {
+                let cause = Cause::ReplyTooLarge { len, limit };
+                (
+                    header,
+                    Err(Unanswered {
+                        fate: Fate::MaybeApplied,
+                        cause,
+                    }),
+                )
+            }
+        };
+        match line.head() {
+            Some((due, _)) if due == header.xid => {}
+            Some((due, _)) => {
+                let what = format!("a reply with xid {} where {due} was due", header.xid);
+                return Err(WhyLost::Protocol(what));
+            }
+            None => {
+                let what = format!("a reply with xid {} that nobody asked for", header.xid);
+                return Err(WhyLost::Protocol(what));
+            }
+        }
+        // Zero and −1 stand where a server does not tell.
+        if header.zxid > 0 {
+            if header.zxid < *last_zxid {
+                let what = format!("zxid {:#x} after {last_zxid:#x}", header.zxid);
+                return Err(WhyLost::Protocol(what));
+            }
+            *last_zxid = header.zxid;
+        }
+        if line.pop(answer) == Some(Note::Close) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

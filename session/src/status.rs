@@ -1,0 +1,394 @@
+//! What everybody may know of a session: its state, how it changed, what went wrong on the way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::answer::ConnectionLost;
+use crate::config::Credentials;
+use crate::connect_string::Server;
+
+/// Where a session stands.
+///
+/// ```text
+///  Connecting ---> Connected <---> Suspended
+///       |              |               |
+///       +----------> Ended <-----------+
+/// ```
+///
+/// ```
+/// use homing_session::SessionState;
+/// assert_eq!(SessionState::Connecting.to_string(), "connecting");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// No server has accepted it yet.
+    Connecting,
+    /// A server has, and answers.
+    Connected(Connection),
+    /// The connection was lost and another one is sought. The session lives on at the servers
+    /// for a time, with its ephemeral nodes, but nobody can be sure of it.
+    Suspended {
+        /// The session's id.
+        session_id: i64,
+        /// How the connection was lost.
+        why: Arc<ConnectionLost>,
+        /// When it will be presumed to have expired unless a server is reached; `None` if
+        /// nothing is presumed.
+        presumed_expired_at: Option<Instant>,
+    },
+    /// It is over, for this reason. No other state follows.
+    Ended(SessionEnd),
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("connecting"),
+            Self::Connected(connection) => {
+                write!(f, "connected to {}", connection.server)
+            }
+            Self::Suspended { why, .. } => write!(f, "suspended: {why}"),
+            Self::Ended(end) => write!(f, "ended: {end}"),
+        }
+    }
+}
+
+/// A session's connection to a server.
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_session::Connection;
+/// fn two_thirds(connection: &Connection) -> Duration {
+///     connection.session_timeout * 2 / 3
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The session's id; servers print it in hexadecimal.
+    pub session_id: i64,
+    /// The session time-out that the server granted.
+    pub session_timeout: Duration,
+    /// The server.
+    pub server: SocketAddr,
+}
+
+/// Why a session is over.
+///
+/// ```
+/// use homing_session::SessionEnd;
+/// assert!(SessionEnd::Expired { session_id: 0x1234 }.to_string().contains("0x1234"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// It was closed from this side.
+    Closed,
+    /// A server said that it has expired, or was closed by somebody else. Its ephemeral nodes
+    /// are gone.
+    Expired {
+        /// The session's id.
+        session_id: i64,
+    },
+    /// A server gave another session in place of the one that was to be resumed, which is
+    /// therefore gone.
+    Replaced {
+        /// The id of the session that is gone.
+        session_id: i64,
+        /// The id that the server gave, and that is not used.
+        other: i64,
+    },
+    /// No server was reached for so long that it must have expired. No server has said so.
+    PresumedExpired {
+        /// The session's id.
+        session_id: i64,
+        /// How long ago a server was last heard.
+        silent_for: Duration,
+    },
+    /// What drives it went away: its runtime was shut down, or its thread has failed.
+    DriverGone,
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the session was closed"),
+            Self::Expired { session_id } => {
+                write!(
+                    f,
+                    "session {session_id:#x} has expired; its ephemeral nodes are gone"
+                )
+            }
+            Self::Replaced { session_id, other } => write!(
+                f,
+                "session {session_id:#x} is gone: the server gave session {other:#x} in its place"
+            ),
+            Self::PresumedExpired {
+                session_id,
+                silent_for,
+            } => write!(
+                f,
+                "session {session_id:#x} is presumed to have expired: no server was reached for {silent_for:?}"
+            ),
+            Self::DriverGone => f.write_str(
+                "what drives the session is gone: its runtime was shut down, or its thread failed",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SessionEnd {}
+
+/// An attempt to connect to a server, or a connection to it, that failed.
+///
+/// ```
+/// use homing_session::{Attempt, Failure, Host, Server};
+/// let server = Server { host: Host::Name("zk1".into()), port: 2181 };
+/// let attempt = Attempt { server, address: None, failure: Failure::ResolveTimedOut };
+/// assert_eq!(attempt.to_string(), "zk1:2181: its name could not be looked up in time");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The server, as the connect string has it.
+    pub server: Server,
+    /// The address that was tried, where it came to that.
+    pub address: Option<SocketAddr>,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = self.server.to_string();
+        write!(f, "{server}")?;
+        match self.address.map(|address| address.to_string()) {
+            Some(address) if address != server => write!(f, " ({address})")?,
+            _ => {}
+        }
+        write!(f, ": {}", self.failure)
+    }
+}
+
+/// How an attempt to connect failed.
+///
+/// ```
+/// use homing_session::Failure;
+/// assert_eq!(Failure::ConnectTimedOut.to_string(), "it did not accept a connection in time");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Its name has no address, says the system.
+    Resolve(String),
+    /// The system did not say in time what address its name has.
+    ResolveTimedOut,
+    /// It could not be connected to, says the system.
+    Connect(String),
+    /// It neither accepted nor refused in time.
+    ConnectTimedOut,
+    /// It closed the connection instead of answering the handshake. A server that has no quorum
+    /// does that, and one that knows less than this client has seen.
+    ClosedInHandshake,
+    /// It accepted the connection and did not answer the handshake in time.
+    HandshakeTimedOut,
+    /// Its answer to the handshake is not ZooKeeper's.
+    NotZooKeeper(String),
+    /// It is read-only, and that was not asked for.
+    ReadOnly,
+    /// There was a connection, and it was lost before it had settled.
+    Lost(Arc<ConnectionLost>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(error) => write!(f, "its name could not be looked up: {error}"),
+            Self::ResolveTimedOut => f.write_str("its name could not be looked up in time"),
+            Self::Connect(error) => write!(f, "it could not be connected to: {error}"),
+            Self::ConnectTimedOut => f.write_str("it did not accept a connection in time"),
+            Self::ClosedInHandshake => f.write_str(
+                "it accepted the connection and closed it without an answer (no quorum, or it is behind what this client has seen)",
+            ),
+            Self::HandshakeTimedOut => {
+                f.write_str("it accepted the connection and did not answer the handshake in time")
+            }
+            Self::NotZooKeeper(what) => write!(f, "it does not speak ZooKeeper's protocol: {what}"),
+            Self::ReadOnly => f.write_str("it is read-only"),
+            Self::Lost(lost) => lost.fmt(f),
+        }
+    }
+}
+
+/// A change of state, as a stream of them has it.
+///
+/// ```
+/// use homing_session::{SessionState, StateChange};
+/// let change = StateChange { state: SessionState::Connecting, missed: 0 };
+/// assert_eq!(change.missed, 0);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StateChange {
+    /// The state that was entered.
+    pub state: SessionState,
+    /// How many changes before this one were missed, because more than 64 came before the
+    /// stream was asked again.
+    pub missed: u64,
+}
+
+/// The session's notice board. The session writes, everybody may read.
+///
+/// ```
+/// use homing_session::{Config, ConnectString, Session, SessionState};
+/// let servers = "127.0.0.1".parse::<ConnectString>()?.servers;
+/// let (_session, shared) = Session::new(Config::new(servers));
+/// assert_eq!(shared.status.state(), SessionState::Connecting);
+/// # Ok::<(), homing_session::ConnectStringError>(())
+/// ```
+pub struct Status {
+    board: Mutex<Board>,
+}
+
+struct Board {
+    state: SessionState,
+    credentials: Option<Credentials>,
+    /// The newest failure of each server since a connection last settled.
+    failures: Vec<Attempt>,
+    /// The newest states, oldest first; the last is `state`.
+    recent: VecDeque<SessionState>,
+    /// How many states there were, `recent` included.
+    count: u64,
+    /// Who waits for the next state.
+    listeners: BTreeMap<u64, Waker>,
+    next_listener: u64,
+}
+
+/// How many changes a stream may be behind before it misses some.
+const RECENT_MAX: usize = 64;
+
+impl Status {
+    pub(crate) fn new() -> Self {
+        let state = SessionState::Connecting;
+        Self {
+            board: Mutex::new(Board {
+                recent: VecDeque::from([state.clone()]),
+                state,
+                credentials: None,
+                failures: Vec::new(),
+                count: 1,
+                listeners: BTreeMap::new(),
+                next_listener: 0,
+            }),
+        }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> SessionState {
+        self.board().state.clone()
+    }
+
+    /// Why the session is over, if it is.
+    pub fn end(&self) -> Option<SessionEnd> {
+        match &self.board().state {
+            SessionState::Ended(end) => Some(end.clone()),
+            _ => None,
+        }
+    }
+
+    /// What it takes to resume the session; `None` before it began.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.board().credentials
+    }
+
+    /// For each server its newest failure since a connection last settled.
+    pub fn failures(&self) -> Vec<Attempt> {
+        self.board().failures.clone()
+    }
+
+    /// A key for [`poll_change`](Self::poll_change), to be given back with
+    /// [`unlisten`](Self::unlisten), and how many states there were before the one now.
+    pub fn listen(&self) -> (u64, u64) {
+        let mut board = self.board();
+        board.next_listener += 1;
+        (board.next_listener, board.count - 1)
+    }
+
+    /// The state after the first `seen` ones, and how many were missed in between. Pending, and
+    /// the waker kept under `key`, while there is none.
+    pub fn poll_change(
+        &self,
+        key: u64,
+        seen: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<(u64, StateChange)> {
+        let mut board = self.board();
+        if board.count <= seen {
+            // The former waker is dropped after the lock.
+            let _former = board.listeners.insert(key, cx.waker().clone());
+            drop(board);
+            return Poll::Pending;
+        }
+        let oldest = board.count - board.recent.len() as u64;
+        let index = seen.max(oldest);
+        let state = usize::try_from(index - oldest)
+            .ok()
+            .and_then(|at| board.recent.get(at));
+        let state = state.unwrap_or(&board.state).clone();
+        Poll::Ready((
+            index + 1,
+            StateChange {
+                state,
+                missed: index - seen,
+            },
+        ))
+    }
+
+    /// Forgets the waker that is kept under `key`.
+    pub fn unlisten(&self, key: u64) {
+        let _former = self.board().listeners.remove(&key);
+    }
+
+    pub(crate) fn enter(&self, state: SessionState, wakers: &mut Vec<Waker>) {
+        let mut board = self.board();
+        board.state = state.clone();
+        if board.recent.len() == RECENT_MAX {
+            board.recent.pop_front();
+        }
+        board.recent.push_back(state);
+        board.count += 1;
+        wakers.extend(std::mem::take(&mut board.listeners).into_values());
+    }
+
+    pub(crate) fn set_credentials(&self, credentials: Credentials) {
+        self.board().credentials = Some(credentials);
+    }
+
+    pub(crate) fn add_failure(&self, attempt: Attempt) {
+        let mut board = self.board();
+        board
+            .failures
+            .retain(|earlier| earlier.server != attempt.server);
+        board.failures.push(attempt);
+    }
+
+    pub(crate) fn forget_failures(&self) {
+        self.board().failures.clear();
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! A place for one answer, made before the question leaves.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Mutex, lock};
+
+/// The side of a slot that fills it. One allocation, shared with the [`Ticket`].
+pub(crate) struct Slot<A> {
+    state: Mutex<State<A>>,
+}
+
+enum State<A> {
+    /// No answer yet; whoever polled last is to be woken.
+    Empty(Option<Waker>),
+    Full(A),
+    /// The answer was pulled.
+    Spent,
+    /// The owner went away before the answer came; it will be thrown away.
+    Abandoned,
+}
+
+impl<A> Slot<A> {
+    pub(crate) fn new() -> (Arc<Self>, Ticket<A>) {
+        let slot = Arc::new(Self {
+            state: Mutex::new(State::Empty(None)),
+        });
+        (Arc::clone(&slot), Ticket { slot })
+    }
+
+    /// Puts the answer in, unless there is one already or nobody is there to pull it. Returns
+    /// the waker to call once no lock is held, or the answer if it was not taken.
+    pub(crate) fn fill(&self, answer: A) -> Result<Option<Waker>, A> {
+        let mut state = lock(&self.state);
+        match &mut *state {
+            State::Empty(waker) => {
+                let waker = waker.take();
+                *state = State::Full(answer);
+                Ok(waker)
+            }
+            // Dropped by the caller, outside the lock: dropping it can run a user's code.
+            State::Full(_) | State::Spent | State::Abandoned => Err(answer),
+        }
+    }
+
+    /// Whether an answer would still be pulled by somebody: neither answered nor abandoned.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(*lock(&self.state), State::Empty(_))
+    }
+}
+
+/// The owner's side of a slot: a future of the answer.
+///
+/// A ticket may be polled from anywhere, by any executor or by [`block_on`](crate::block_on),
+/// or not at all. Dropping it is safe at any time: the request keeps its place in the line, and
+/// its answer is thrown away when it comes.
+///
+/// ```
+/// use homing_transport::{Limits, Outbox, Queue, Request};
+/// let queue: Queue<(), &str> = Queue::new(Limits::default());
+/// let request = Request { len: 2, within: None, note: () };
+/// let mut ticket = queue.try_submit(request, |_xid, out| out.extend_from_slice(b"hi"))?;
+/// assert_eq!(ticket.try_pull(), None);
+///
+/// let mut outbox = Outbox::new();
+/// queue.end(&mut outbox, |(), _fate| "nobody is there");
+/// assert_eq!(ticket.try_pull(), Some("nobody is there"));
+/// # Ok::<(), homing_transport::Refused>(())
+/// ```
+#[must_use = "a request whose ticket is dropped goes on, but nobody learns its outcome"]
+pub struct Ticket<A> {
+    slot: Arc<Slot<A>>,
+}
+
+impl<A> Ticket<A> {
+    /// Pulls the answer if it is there.
+    pub fn try_pull(&mut self) -> Option<A> {
+        let mut state = lock(&self.slot.state);
+        match mem::replace(&mut *state, State::Spent) {
+            State::Full(answer) => Some(answer),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}
+
+impl<A> Future for Ticket<A> {
+    type Output = A;
+
+    /// # Panics
+    /// If it is polled again after it was ready, like most futures.
+    #[allow(
+        clippy::panic,
+        reason = "the caller's mistake; nothing from the wire leads here"
+    )]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A> {
+        // The former waker is dropped after the lock: dropping it can run an executor's code.
+        let _former;
+        let mut state = lock(&self.slot.state);
+        match &mut *state {
+            State::Empty(Some(waker)) if waker.will_wake(cx.waker()) => Poll::Pending,
+            State::Empty(waker) => {
+                _former = waker.replace(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Full(_) => match mem::replace(&mut *state, State::Spent) {
+                State::Full(answer) => Poll::Ready(answer),
+                _ => Poll::Pending,
+            },
+            State::Spent | State::Abandoned => {
+                drop(state);
+                panic!("a ticket was polled after its answer had been pulled")
+            }
+        }
+    }
+}
+
+impl<A> Drop for Ticket<A> {
+    fn drop(&mut self) {
+        let _former = mem::replace(&mut *lock(&self.slot.state), State::Abandoned);
+    }
+}
+
+impl<A> fmt::Debug for Ticket<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &*lock(&self.slot.state) {
+            State::Empty(_) => "no answer yet",
+            State::Full(_) => "answered",
+            State::Spent | State::Abandoned => "answer pulled",
+        };
+        write!(f, "Ticket({state})")
+    }
+}
