@@ -89,14 +89,13 @@ impl FromStr for ConnectString {
             input: input.into(),
             what,
         };
+        if let Some((scheme, _)) = input.split_once("://") {
+            return Err(error(What::Scheme(scheme.into())));
+        }
         let (servers, chroot) = match input.find('/') {
             Some(at) => input.split_at(at),
             None => (input, ""),
         };
-        let chroot = chroot.trim_end();
-        if !chroot.is_empty() {
-            validate_path(chroot).map_err(|why| error(What::Chroot(why)))?;
-        }
         let parse = |(index, text): (usize, &str)| {
             let text = text.trim();
             parse_server(text).map_err(|why| {
@@ -112,6 +111,10 @@ impl FromStr for ConnectString {
             .enumerate()
             .map(parse)
             .collect::<Result<_, _>>()?;
+        let chroot = chroot.trim_end();
+        if !chroot.is_empty() {
+            validate_path(chroot).map_err(|why| error(What::Chroot(why)))?;
+        }
         Ok(Self {
             servers,
             chroot: if chroot == "/" {
@@ -198,6 +201,7 @@ enum What {
         why: &'static str,
     },
     Chroot(PathError),
+    Scheme(String),
 }
 
 impl fmt::Display for ConnectStringError {
@@ -212,6 +216,12 @@ impl fmt::Display for ConnectStringError {
                 write!(f, "server {position}, {text:?}: {why}")
             }
             What::Chroot(why) => write!(f, "the chroot is not a path: {why}"),
+            What::Scheme(scheme) => {
+                write!(
+                    f,
+                    "a scheme ({scheme}) is no part of it: begin with the first server"
+                )
+            }
         }
     }
 }
@@ -235,7 +245,7 @@ mod tests {
         check("zk 1", "the host has a character that no host name has");
         check(
             "http://zk1:2181",
-            "server 1, \"http:\": the port is not a number from 1 to 65535",
+            "a scheme (http) is no part of it: begin with the first server",
         );
         check("[::1", "a bracket is not closed");
         check("[zk1]:2181", "the brackets do not hold an IPv6 address");

@@ -115,6 +115,8 @@ enum Why {
     Failed(Failure),
     /// The connection is no good any more.
     Lost { why: WhyLost, settled: bool },
+    /// The time to close the session is over.
+    CloseTimedOut,
 }
 
 #[derive(Debug)]
@@ -310,6 +312,15 @@ impl Session {
                     settled,
                 );
             }
+            Why::CloseTimedOut => {
+                // What was handed over is told apart from what was not, as ever.
+                self.shared
+                    .queue
+                    .give_back(unsent, &mut self.outbox, |note| {
+                        Err(close_timed_out(note, Fate::MaybeApplied))
+                    });
+                self.end_with(SessionEnd::Closed, close_timed_out);
+            }
         }
         if !matches!(self.phase, Phase::Over) {
             self.try_next(now);
@@ -372,14 +383,15 @@ impl Session {
     // The end.
 
     fn end(&mut self, end: SessionEnd) {
-        self.end_with(end.clone(), |fate| Unanswered {
+        let cause = Cause::Ended(end.clone());
+        self.end_with(end, |_, fate| Unanswered {
             fate,
-            cause: Cause::Ended(end.clone()),
+            cause: cause.clone(),
         });
     }
 
     /// Ends the session: once, for everybody.
-    fn end_with(&mut self, end: SessionEnd, close_answer: impl Fn(Fate) -> Unanswered) {
+    fn end_with(&mut self, end: SessionEnd, answer: impl Fn(&Note, Fate) -> Unanswered) {
         if matches!(self.phase, Phase::Over) {
             return;
         }
@@ -389,16 +401,10 @@ impl Session {
         );
         self.phase = Phase::Over;
         // In this order: whoever finds the queue ended looks here for the reason.
-        self.enter(SessionState::Ended(end.clone()));
-        self.shared.queue.end(&mut self.outbox, |note, fate| {
-            Err(match note {
-                Note::Close => close_answer(fate),
-                Note::Plain => Unanswered {
-                    fate,
-                    cause: Cause::Ended(end.clone()),
-                },
-            })
-        });
+        self.enter(SessionState::Ended(end));
+        self.shared
+            .queue
+            .end(&mut self.outbox, |note, fate| Err(answer(note, fate)));
         if has_stream {
             self.actions.push_back(Action::HangUp);
         }
@@ -417,11 +423,11 @@ impl Session {
 
     fn check_timers(&mut self, now: Instant) {
         if self.close_until.is_some_and(|at| at <= now) {
-            let cause = |fate| Unanswered {
-                fate,
-                cause: Cause::Deadline,
+            return match &self.phase {
+                Phase::Connected(link) => self.hang_up(link.address, Why::CloseTimedOut),
+                Phase::HangingUp { .. } => {}
+                _ => self.end_with(SessionEnd::Closed, close_timed_out),
             };
-            return self.end_with(SessionEnd::Closed, cause);
         }
         let is_connected = matches!(self.phase, Phase::Connected(_));
         if !is_connected && self.presumed_expired_at().is_some_and(|at| at <= now) {
@@ -528,6 +534,14 @@ impl Session {
         });
         self.shared.status.enter(state, &mut self.wakers);
     }
+}
+
+fn close_timed_out(note: &Note, fate: Fate) -> Unanswered {
+    let cause = match note {
+        Note::Close => Cause::Deadline,
+        Note::Plain => Cause::Ended(SessionEnd::Closed),
+    };
+    Unanswered { fate, cause }
 }
 
 impl Engine for Session {
@@ -667,7 +681,8 @@ impl Engine for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Over => return None,
+            // The driver is about to answer, or never will.
+            Phase::Over | Phase::HangingUp { .. } => return None,
             Phase::Pausing { until }
             | Phase::Resolving { until }
             | Phase::Dialing { until, .. }
@@ -678,7 +693,7 @@ impl Engine for Session {
                 let settles_at = link.settles_at.unwrap_or(silent_at);
                 Some(ping_at.min(silent_at).min(settles_at))
             }
-            Phase::Idle | Phase::HangingUp { .. } => None,
+            Phase::Idle => None,
         };
         let presumption = match self.phase {
             Phase::Connected(_) => None,

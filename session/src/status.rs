@@ -227,9 +227,9 @@ impl fmt::Display for Failure {
 /// A change of state, as a stream of them has it.
 ///
 /// ```
-/// use homing_session::{SessionState, StateChange};
-/// let change = StateChange { state: SessionState::Connecting, missed: 0 };
-/// assert_eq!(change.missed, 0);
+/// fn report(change: &homing_session::StateChange) -> String {
+///     format!("{} ({} missed)", change.state, change.missed)
+/// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,0 +1,114 @@
+//! The end of a session that was asked for.
+
+mod common;
+
+use common::*;
+use homing_protocol::CreateMode;
+use homing_session::{Cause, SessionEnd};
+use homing_testkit::sim::Behaviour;
+use homing_transport::Fate;
+
+#[test]
+fn requests_in_flight_are_answered_first() {
+    let mut world = connected();
+    let id = world.session_id();
+    let before: Vec<_> = (0..100).map(|_| world.get("/")).collect();
+    let made = world.create("/e", CreateMode::Ephemeral);
+    let closed = world.close(5 * SECOND).unwrap();
+    assert!(
+        world.close(5 * SECOND).is_none(),
+        "closing twice is no error"
+    );
+    assert_eq!(world.run_until_ended(SECOND), SessionEnd::Closed);
+    assert!(before.into_iter().all(|ticket| reply(ticket).err == 0));
+    assert_eq!(reply(made).err, 0);
+    assert_eq!(reply(closed).err, 0);
+    world.settle();
+    assert!(world.sim.is_stopped());
+    assert!(
+        world
+            .sim
+            .server()
+            .sessions()
+            .iter()
+            .all(|session| session.id != id)
+    );
+}
+
+#[test]
+fn before_the_first_connection_there_is_nothing_to_close() {
+    let mut world = world();
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Hang);
+    }
+    let waiting = world.get("/");
+    world.sim.run_for(SECOND);
+    let closed = world.close(5 * SECOND).unwrap();
+    assert_eq!(world.run_until_ended(SECOND / 10), SessionEnd::Closed);
+    assert_eq!(unanswered(waiting).fate, Fate::NotSent);
+    assert!(matches!(
+        unanswered(closed).cause,
+        Cause::Ended(SessionEnd::Closed)
+    ));
+    world.settle();
+    assert!(world.sim.is_stopped());
+}
+
+#[test]
+fn a_suspended_session_is_closed_at_the_next_server() {
+    let mut world = connected();
+    let id = world.session_id();
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Refuse);
+    }
+    world.sim.cut();
+    let closed = world.close(5 * SECOND).unwrap();
+    world.sim.run_for(SECOND);
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Serve);
+    }
+    assert_eq!(world.run_until_ended(5 * SECOND), SessionEnd::Closed);
+    assert_eq!(reply(closed).err, 0);
+    assert!(
+        world
+            .sim
+            .server()
+            .sessions()
+            .iter()
+            .all(|session| session.id != id)
+    );
+}
+
+#[test]
+fn it_takes_no_longer_than_it_may() {
+    // The server reads the first request, and half of the second.
+    let mut world = connected();
+    world.sim.set_tamper(|_| Vec::new());
+    world.sim.set_window(20 + 10);
+    let mut waiting: Vec<_> = ["/n0", "/n1", "/n2"].map(|path| world.get(path)).into();
+    let closed = world.close(5 * SECOND).unwrap();
+    let since = world.sim.elapsed();
+    assert_eq!(world.run_until_ended(T), SessionEnd::Closed);
+    assert_eq!(world.sim.elapsed() - since, 5 * SECOND);
+    for expected in [Fate::NotSent, Fate::MaybeApplied, Fate::MaybeApplied] {
+        let waiting = unanswered(waiting.pop().unwrap());
+        assert_eq!(waiting.fate, expected);
+        assert!(matches!(waiting.cause, Cause::Ended(SessionEnd::Closed)));
+    }
+    let closed = unanswered(closed);
+    assert_eq!(closed.fate, Fate::NotSent);
+    assert!(matches!(closed.cause, Cause::Deadline));
+}
+
+#[test]
+fn a_close_whose_reply_is_lost_is_not_repeated() {
+    let mut world = connected();
+    world.sim.set_tamper(|_| Vec::new());
+    let closed = world.close(5 * SECOND).unwrap();
+    world.settle();
+    world.sim.cut();
+    assert_eq!(world.end(), Some(SessionEnd::Closed));
+    let closed = unanswered(closed);
+    assert_eq!(closed.fate, Fate::MaybeApplied);
+    assert!(matches!(closed.cause, Cause::Lost(_)));
+}
