@@ -224,7 +224,7 @@ impl<'a> Auth<'a> {
 /// let body = b"\0\0\0\0\0\0\0\x02\0\0\0\x01\0\0\0\x02/a\0\0\0\0\0\0\0\0";
 /// let body = bytes::Bytes::from_static(body);
 /// let watches = incoming::SetWatches::read(&mut Reader::new(&body))?;
-/// assert_eq!((watches.relative_zxid, watches.data), (2, Some(vec!["/a".into()])));
+/// assert_eq!((watches.relative_zxid, watches.data), (2, Some(vec![Some("/a".into())])));
 /// # Ok::<(), homing_protocol::DecodeError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,15 +232,15 @@ pub struct SetWatches<'a> {
     /// The last transaction that the client knows of.
     pub relative_zxid: i64,
     /// Nodes whose data is watched.
-    pub data: Option<Vec<Cow<'a, str>>>,
+    pub data: Option<Vec<NullablePath<'a>>>,
     /// Nodes that are waited for.
-    pub exist: Option<Vec<Cow<'a, str>>>,
+    pub exist: Option<Vec<NullablePath<'a>>>,
     /// Nodes whose children are watched.
-    pub child: Option<Vec<Cow<'a, str>>>,
+    pub child: Option<Vec<NullablePath<'a>>>,
     /// Nodes with a persistent watch; empty in setWatches.
-    pub persistent: Option<Vec<Cow<'a, str>>>,
+    pub persistent: Option<Vec<NullablePath<'a>>>,
     /// Nodes with a persistent watch on everything below too; empty in setWatches.
-    pub persistent_recursive: Option<Vec<Cow<'a, str>>>,
+    pub persistent_recursive: Option<Vec<NullablePath<'a>>>,
 }
 
 impl<'a> SetWatches<'a> {
@@ -303,11 +303,11 @@ fn acl_list(reader: &mut Reader<'_>) -> Result<Option<Vec<AclEntry>>, DecodeErro
 fn paths<'a>(
     reader: &mut Reader<'a>,
     field: &'static str,
-) -> Result<Option<Vec<Cow<'a, str>>>, DecodeError> {
+) -> Result<Option<Vec<NullablePath<'a>>>, DecodeError> {
     let Some(count) = reader.count(field, 4)? else {
         return Ok(None);
     };
-    let paths = (0..count).map(|_| reader.string(field));
+    let paths = (0..count).map(|_| reader.nullable_string(field));
     paths.collect::<Result<_, _>>().map(Some)
 }
 

@@ -1,0 +1,363 @@
+//! Who may do what: identities, access control lists, and the rules that join them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use homing_protocol::incoming::AclEntry;
+use homing_protocol::{Acl, ErrorCode, Id, permission};
+
+use crate::digest;
+
+/// The identities of one connection. They are lost with it.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    /// No duplicates, in the order in which they were added.
+    ids: Vec<Id>,
+}
+
+impl Identities {
+    /// What every connection starts with: its peer's address.
+    pub(crate) fn new(peer: IpAddr) -> Self {
+        Self {
+            ids: vec![id("ip", &java_text(peer))],
+        }
+    }
+
+    /// What the server does on its own account is done by nobody: nothing is checked.
+    pub(crate) fn nobody() -> Self {
+        Self { ids: Vec::new() }
+    }
+
+    /// Handles an authentication. Refused are schemes that nobody here can judge.
+    pub(crate) fn authenticate(
+        &mut self,
+        scheme: Option<&str>,
+        credentials: Option<&[u8]>,
+        super_digest: Option<&str>,
+    ) -> Result<(), ErrorCode> {
+        match (scheme, credentials) {
+            (Some("digest"), Some(credentials)) => {
+                let identity = digest::identity(&String::from_utf8_lossy(credentials));
+                if super_digest == Some(identity.as_str()) {
+                    self.add(id("super", ""));
+                }
+                self.add(id("digest", &identity));
+                Ok(())
+            }
+            // The address was there from the beginning.
+            (Some("ip"), _) => Ok(()),
+            _ => Err(ErrorCode::AuthFailed),
+        }
+    }
+
+    fn add(&mut self, id: Id) {
+        if !self.ids.contains(&id) {
+            self.ids.push(id);
+        }
+    }
+
+    /// Whether any of `needed` is allowed by a node's list.
+    pub(crate) fn allowed(&self, acl: &[Acl], needed: i32) -> bool {
+        acl.is_empty()
+            || self.ids.iter().any(|id| id.scheme == "super")
+            || acl
+                .iter()
+                .any(|entry| entry.permissions & needed != 0 && self.matches(&entry.id))
+    }
+
+    fn matches(&self, wanted: &Id) -> bool {
+        let mut mine = self.ids.iter().filter(|id| id.scheme == wanted.scheme);
+        match wanted.scheme.as_str() {
+            "world" => wanted.id == "anyone",
+            "ip" => {
+                mine.any(|id| Subnet::parse(&wanted.id).is_some_and(|net| net.contains(&id.id)))
+            }
+            _ => mine.any(|id| id.id == wanted.id),
+        }
+    }
+
+    /// Scheme and user of each identity, sorted, without the part of a digest that is secret.
+    pub(crate) fn who_am_i(&self) -> Vec<(&str, &str)> {
+        let mut who: Vec<_> = self
+            .ids
+            .iter()
+            .map(|id| (id.scheme.as_str(), user(id)))
+            .collect();
+        who.sort_unstable();
+        who.dedup();
+        who
+    }
+
+    /// Checks a list that a client sent, and puts the connection's own identities in the place
+    /// of scheme `auth`.
+    pub(crate) fn resolve(&self, list: Option<&[AclEntry]>) -> Result<Arc<[Acl]>, ErrorCode> {
+        let mut unique: Vec<&AclEntry> = Vec::new();
+        for entry in list.unwrap_or_default() {
+            if !unique.contains(&entry) {
+                unique.push(entry);
+            }
+        }
+        if unique.is_empty() {
+            return Err(ErrorCode::InvalidAcl);
+        }
+        let mut resolved = Vec::new();
+        for entry in unique {
+            self.resolve_entry(entry, &mut resolved)?;
+        }
+        Ok(resolved.into())
+    }
+
+    fn resolve_entry(&self, entry: &AclEntry, resolved: &mut Vec<Acl>) -> Result<(), ErrorCode> {
+        let permissions = entry.permissions;
+        let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
+        if scheme == "auth" {
+            // Of the schemes here only digest proves who somebody is.
+            let mine = self.ids.iter().filter(|id| id.scheme == "digest");
+            let before = resolved.len();
+            resolved.extend(mine.map(|id| Acl {
+                permissions,
+                id: id.clone(),
+            }));
+            return if resolved.len() > before {
+                Ok(())
+            } else {
+                Err(ErrorCode::InvalidAcl)
+            };
+        }
+        if !matches!(scheme, "world" | "digest" | "ip") {
+            return Err(ErrorCode::InvalidAcl);
+        }
+        // A provider that is asked about null breaks down, which the client sees as −5.
+        let name = entry.id.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        let valid = match scheme {
+            "world" => name == "anyone",
+            "digest" => {
+                matches!(name.split_once(':'), Some((_, hash)) if !hash.is_empty() && !hash.contains(':'))
+            }
+            _ => Subnet::parse(name).is_some(),
+        };
+        if !valid {
+            return Err(ErrorCode::InvalidAcl);
+        }
+        resolved.push(Acl {
+            permissions,
+            id: id(scheme, name),
+        });
+        Ok(())
+    }
+
+    /// What getACL shows: without ADMIN, digests lose the part that would be worth stealing.
+    pub(crate) fn redact(&self, acl: &Arc<[Acl]>) -> Arc<[Acl]> {
+        if self.allowed(acl, permission::ADMIN) {
+            return Arc::clone(acl);
+        }
+        let entry = |entry: &Acl| match entry.id.id.split_once(':') {
+            Some((user, _)) if entry.id.scheme == "digest" => Acl {
+                permissions: entry.permissions,
+                id: id("digest", &format!("{user}:x")),
+            },
+            _ => entry.clone(),
+        };
+        acl.iter().map(entry).collect()
+    }
+}
+
+/// Whom an identity is about: of a digest, what stands before the hash.
+fn user(id: &Id) -> &str {
+    match id.id.split_once(':') {
+        Some((user, _)) if id.scheme == "digest" => user,
+        _ => &id.id,
+    }
+}
+
+/// The address part of an `ip` entry: a dotted quad and how many of its bits count.
+struct Subnet {
+    address: u32,
+    mask: u32,
+}
+
+impl Subnet {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, bits.parse().ok().filter(|bits| *bits <= 32)?),
+            None => (text, 32_u32),
+        };
+        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+        Some(Self {
+            address: parse_quad(address)?,
+            mask,
+        })
+    }
+
+    fn contains(&self, address: &str) -> bool {
+        parse_quad(address).is_some_and(|address| address & self.mask == self.address & self.mask)
+    }
+}
+
+/// Four decimal numbers, with leading zeros if they like: the server reads them as numbers.
+fn parse_quad(text: &str) -> Option<u32> {
+    let mut parts = text.split('.');
+    let mut quad = 0;
+    for _ in 0..4 {
+        let part = parts
+            .next()?
+            .parse::<u32>()
+            .ok()
+            .filter(|part| *part <= 255)?;
+        quad = quad << 8 | part;
+    }
+    parts.next().is_none().then_some(quad)
+}
+
+/// An address as Java writes it: IPv6 in eight groups, nothing left out.
+fn java_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => address
+            .segments()
+            .map(|group| format!("{group:x}"))
+            .join(":"),
+    }
+}
+
+fn id(scheme: &str, id: &str) -> Id {
+    Id {
+        scheme: scheme.to_owned(),
+        id: id.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Identities, Subnet};
+    use homing_protocol::incoming::AclEntry;
+    use homing_protocol::{Acl, ErrorCode, permission};
+
+    fn connection() -> Identities {
+        Identities::new([127, 0, 0, 1].into())
+    }
+
+    fn authenticated(credentials: &[&str]) -> Identities {
+        let mut ids = connection();
+        for credentials in credentials {
+            ids.authenticate(Some("digest"), Some(credentials.as_bytes()), None)
+                .unwrap();
+        }
+        ids
+    }
+
+    fn entry(scheme: &str, id: &str) -> AclEntry {
+        AclEntry {
+            permissions: 31,
+            scheme: Some(scheme.into()),
+            id: Some(id.into()),
+        }
+    }
+
+    #[test]
+    fn entries_are_checked_as_the_server_does() {
+        let rows = [
+            ("world", "anyone", true),
+            ("world", "somebody", false),
+            ("digest", "bob:hash", true),
+            ("digest", ":hash", true),
+            ("digest", "bob:", false),
+            ("digest", "bob", false),
+            ("digest", "bob:a:b", false),
+            ("ip", "10.0.0.1", true),
+            ("ip", "10.0.0.0/8", true),
+            ("ip", "10.0.0.0/0", true),
+            ("ip", "10.0.0.0/33", false),
+            ("ip", "10.0.0", false),
+            ("ip", "10.0.0.256", false),
+            ("ip", "::1", false),
+            ("sasl", "bob", false),
+            ("super", "", false),
+            ("auth", "", false),
+        ];
+        for (scheme, id, valid) in rows {
+            let result = connection().resolve(Some(&[entry(scheme, id)]));
+            assert_eq!(result.is_ok(), valid, "{scheme}:{id}");
+        }
+    }
+
+    #[test]
+    fn null_is_told_apart() {
+        let ids = connection();
+        let null_id = AclEntry {
+            id: None,
+            ..entry("world", "")
+        };
+        let null_scheme = AclEntry {
+            scheme: None,
+            ..entry("", "anyone")
+        };
+        assert_eq!(
+            ids.resolve(Some(&[null_id])),
+            Err(ErrorCode::MarshallingError)
+        );
+        assert_eq!(
+            ids.resolve(Some(&[null_scheme])),
+            Err(ErrorCode::InvalidAcl)
+        );
+        assert_eq!(ids.resolve(None), Err(ErrorCode::InvalidAcl));
+        assert_eq!(ids.resolve(Some(&[])), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn exact_duplicates_go_and_auth_stands_for_all_digests() {
+        let ids = authenticated(&["bob:pw", "eve:pw"]);
+        let world = entry("world", "anyone");
+        let list = [world.clone(), entry("auth", "ignored"), world];
+        let resolved = ids.resolve(Some(&list)).unwrap();
+        let schemes: Vec<_> = resolved.iter().map(|acl| &acl.id.id[..3]).collect();
+        assert_eq!(schemes, ["any", "bob", "eve"]);
+    }
+
+    #[test]
+    fn a_digest_matches_and_is_redacted_for_others() {
+        let bob = authenticated(&["bob:pw"]);
+        let acl = bob.resolve(Some(&[entry("auth", "")])).unwrap();
+        assert!(bob.allowed(&acl, permission::READ));
+        assert!(!connection().allowed(&acl, permission::READ));
+        assert_eq!(bob.redact(&acl), acl);
+        assert_eq!(connection().redact(&acl)[0].id.id, "bob:x");
+    }
+
+    #[test]
+    fn super_may_do_anything() {
+        let digest = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
+        let mut ids = connection();
+        ids.authenticate(Some("digest"), Some(b"super:admin"), Some(digest))
+            .unwrap();
+        assert!(ids.allowed(
+            &[Acl {
+                permissions: 0,
+                ..Acl::open()[0].clone()
+            }],
+            permission::WRITE
+        ));
+        assert_eq!(
+            ids.who_am_i(),
+            [("digest", "super"), ("ip", "127.0.0.1"), ("super", "")]
+        );
+    }
+
+    #[test]
+    fn subnets_compare_their_first_bits() {
+        let within = |net: &str, address| Subnet::parse(net).unwrap().contains(address);
+        assert!(within("10.1.2.3/8", "10.9.9.9"));
+        assert!(!within("10.1.2.3/16", "10.9.9.9"));
+        assert!(within("10.1.2.3/0", "192.168.0.1"));
+        assert!(within("10.1.2.3", "10.1.2.3"));
+        assert!(!within("0.0.0.0/0", "0:0:0:0:0:0:0:1"));
+    }
+
+    #[test]
+    fn an_address_reads_as_java_writes_it() {
+        let ids = Identities::new("::1".parse().unwrap());
+        assert_eq!(ids.who_am_i(), [("ip", "0:0:0:0:0:0:0:1")]);
+        let ids = Identities::new("::ffff:10.0.0.1".parse().unwrap());
+        assert_eq!(ids.who_am_i(), [("ip", "10.0.0.1")]);
+    }
+}

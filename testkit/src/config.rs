@@ -1,0 +1,95 @@
+//! What can be set about a server.
+
+use std::time::Duration;
+
+use homing_protocol::frame;
+
+/// What can be set about a [`Server`](crate::Server). The defaults are those of ZooKeeper 3.8.0
+/// with its sample configuration, except where a field says otherwise.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut config = homing_testkit::ServerConfig::default();
+/// config.tick_time = Duration::from_millis(100);
+/// assert_eq!(config.session_timeout(Duration::from_secs(30)), Duration::from_secs(2));
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The unit of the session clock (`tickTime`): sessions expire on its multiples. 2 s; less
+    /// than a millisecond counts as one.
+    pub tick_time: Duration,
+    /// The shortest session time-out that is granted (`minSessionTimeout`). `None`, the default,
+    /// is two ticks.
+    pub min_session_timeout: Option<Duration>,
+    /// The longest session time-out that is granted (`maxSessionTimeout`). `None`, the default,
+    /// is twenty ticks. Never less than the shortest.
+    pub max_session_timeout: Option<Duration>,
+    /// The largest request in bytes, without the frame's own length (`jute.maxbuffer`). 0xFFFFF.
+    /// One byte more and the connection is closed without a word.
+    pub request_len_max: usize,
+    /// How long a connection may stay without a handshake. 10 s.
+    pub handshake_timeout: Duration,
+    /// How many connections one address may have (`maxClientCnxns`); those above are closed at
+    /// once. 0, the default, is no limit: ZooKeeper's own default of 60 is a nuisance where all
+    /// clients are on the loopback address.
+    pub max_client_connections: usize,
+    /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all that are
+    /// known here: `ruok`, `srvr` and `isro`. Only `srvr` by default.
+    pub four_letter_words: Vec<String>,
+    /// Whether nodes may have a time to live (`zookeeper.extendedTypesEnabled`). Off.
+    pub extended_types_enabled: bool,
+    /// How often containers and nodes with a time to live are looked through for those that can
+    /// be reaped (`znode.container.checkIntervalMs`). 60 s.
+    pub container_check_interval: Duration,
+    /// How long a container may stay that never had a child
+    /// (`znode.container.maxNeverUsedIntervalMs`). Zero, the default, is forever.
+    pub container_max_never_used: Duration,
+    /// Whether events are told only to connections that may read the node, as since 3.8.4 and
+    /// 3.9.2 (and in distributions that have taken over that fix). Off.
+    pub events_need_read: bool,
+    /// Whether exists asks for READ on a node that is there, as since 3.8.4 and 3.9.2. Off.
+    pub exists_needs_read: bool,
+    /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
+    /// `None`, so nobody is.
+    pub super_digest: Option<String>,
+    /// The server's number, which is the top byte of its session ids. 1.
+    pub server_id: u8,
+    /// The transaction that the server begins behind. 0.
+    pub first_zxid: i64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            tick_time: Duration::from_secs(2),
+            min_session_timeout: None,
+            max_session_timeout: None,
+            request_len_max: frame::REQUEST_LEN_MAX,
+            handshake_timeout: Duration::from_secs(10),
+            max_client_connections: 0,
+            four_letter_words: vec!["srvr".into()],
+            extended_types_enabled: false,
+            container_check_interval: Duration::from_secs(60),
+            container_max_never_used: Duration::ZERO,
+            events_need_read: false,
+            exists_needs_read: false,
+            super_digest: None,
+            server_id: 1,
+            first_zxid: 0,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// What a client is granted that asks for a session time-out of `wanted`.
+    pub fn session_timeout(&self, wanted: Duration) -> Duration {
+        let min = self
+            .min_session_timeout
+            .unwrap_or(self.tick_time.saturating_mul(2));
+        let max = self
+            .max_session_timeout
+            .unwrap_or(self.tick_time.saturating_mul(20));
+        wanted.min(max).max(min)
+    }
+}

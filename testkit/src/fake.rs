@@ -1,0 +1,291 @@
+//! A fake server on a loopback port, to be started, stopped and maltreated from a test.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use crate::config::ServerConfig;
+use crate::server::Server;
+use crate::tcp::{Front, Job, lock};
+
+/// How long [`FakeServer::restart`] tries to get its port back.
+const REBIND_MAX: Duration = Duration::from_secs(5);
+
+/// A ZooKeeper server in this process, on a TCP port.
+///
+/// Each has a thread of its own, which sleeps while there is nothing to do: hundreds of servers
+/// are cheap. What it answers is the work of [`Server`]; this type adds the socket, the clock,
+/// and faults that need them. Dropping it closes its sockets, frees the port, and ends the
+/// thread.
+///
+/// Every method takes effect before it returns. Do not call one from inside
+/// [`with_server`](Self::with_server): it would wait for itself.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use homing_testkit::FakeServer;
+///
+/// let server = FakeServer::start();
+/// let mut socket = std::net::TcpStream::connect(server.addr())?;
+/// socket.write_all(b"srvr")?;
+/// let mut answer = String::new();
+/// socket.read_to_string(&mut answer)?;
+/// assert!(answer.contains("Mode: standalone"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FakeServer {
+    address: SocketAddr,
+    server: Arc<Mutex<Server>>,
+    accepted: Arc<AtomicU64>,
+    jobs: Sender<Job>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeServer {
+    /// A server with the defaults on a free port of the loopback address.
+    ///
+    /// # Panics
+    /// The operating system has no port, thread or descriptor left. [`builder`](Self::builder)
+    /// leads to a way that returns the error.
+    #[allow(
+        clippy::expect_used,
+        reason = "a test that cannot start its server cannot go on"
+    )]
+    pub fn start() -> Self {
+        Self::builder()
+            .start()
+            .expect("start a fake server on the loopback address")
+    }
+
+    /// A server that is set up differently.
+    pub fn builder() -> FakeServerBuilder {
+        FakeServerBuilder {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            config: ServerConfig::default(),
+        }
+    }
+
+    /// Where it listens, or did before it was stopped. The port stays the same.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to give to a client: `host:port`. A server that listens on every address is named by
+    /// the loopback address.
+    pub fn connect_string(&self) -> String {
+        let host = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::from((host, self.address.port())).to_string()
+    }
+
+    /// Looks at the server, or arranges one of its faults. It stands still meanwhile.
+    ///
+    /// ```
+    /// let server = homing_testkit::FakeServer::start();
+    /// assert!(server.with_server(|server| server.node_exists("/zookeeper")));
+    /// server.with_server(|server| server.set_last_zxid(7));
+    /// ```
+    pub fn with_server<T>(&self, look: impl FnOnce(&mut Server) -> T) -> T {
+        let result = look(&mut lock(&self.server));
+        // There may be something to send now.
+        let _ = self.waker.wake();
+        result
+    }
+
+    /// How many connections have been accepted, those included that were closed at once.
+    pub fn connections_accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have been received, pings and refused ones included, handshakes not.
+    pub fn requests_received(&self) -> u64 {
+        lock(&self.server).requests_received()
+    }
+
+    /// Stops it as if its process were killed: nobody listens any more, and all connections are
+    /// gone. What it has stored stays, and its sessions do not age.
+    pub fn stop(&self) {
+        self.run(Front::stop);
+    }
+
+    /// Starts it again, on the same port and with what it had stored; stops it first if it runs.
+    /// Every session has its whole time-out before it, as with a real server, and a
+    /// [`pause`](Self::pause) is over.
+    ///
+    /// # Errors
+    /// Somebody else has taken the port, and has not returned it within five seconds.
+    pub fn restart(&self) -> io::Result<()> {
+        let address = self.address;
+        let give_up = Instant::now() + REBIND_MAX;
+        loop {
+            match self.run(move |front| front.restart(address)) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Closes all connections at once. What they were to be sent is lost; sessions stay.
+    pub fn cut_connections(&self) {
+        self.run(Front::cut);
+    }
+
+    /// Stalls it: connections stay open, and nothing is accepted, read, answered or expired until
+    /// [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.run(|front| front.paused = true);
+    }
+
+    /// Ends a [`pause`](Self::pause). Sessions whose time ran out meanwhile expire first, then
+    /// everything that has arrived is handled.
+    pub fn resume(&self) {
+        self.run(|front| front.paused = false);
+    }
+
+    /// Delays everything that is sent from now on by so much, each connection's frames in their
+    /// order. Requests take effect at once. Zero ends it.
+    pub fn latency(&self, latency: Duration) {
+        self.run(move |front| front.latency = latency);
+    }
+
+    /// Closes connections as soon as they are made, until told otherwise. Those that are there
+    /// stay.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.run(move |front| front.refusing = refuse);
+    }
+
+    /// Ends a session as if its time were over; see [`Server::expire_session`]. Says whether
+    /// there was such a session.
+    pub fn expire_session(&self, session: i64) -> bool {
+        self.run(move |front| front.expire_session(session))
+    }
+
+    /// Applies the `n`th write from now on, then closes its connection without an answer; see
+    /// [`Server::cut_after_apply`].
+    pub fn cut_after_apply(&self, n: u32) {
+        lock(&self.server).cut_after_apply(n);
+    }
+
+    /// Closes the connection of the `n`th write from now on without applying it; see
+    /// [`Server::cut_before_apply`].
+    pub fn cut_before_apply(&self, n: u32) {
+        lock(&self.server).cut_before_apply(n);
+    }
+
+    /// Runs a job on the thread that owns the sockets, and waits for it.
+    #[allow(
+        clippy::expect_used,
+        reason = "the thread ends before its handle only by a bug"
+    )]
+    fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Front) -> T + Send + 'static) -> T {
+        let (done, result): (SyncSender<T>, _) = mpsc::sync_channel(1);
+        let job: Job = Box::new(move |front| {
+            // Nobody waits any more only if the caller's thread is being torn down.
+            let _ = done.send(job(front));
+        });
+        // Should either fail, so does the wait.
+        let _ = self.jobs.send(job);
+        let _ = self.waker.wake();
+        result
+            .recv()
+            .expect("the thread of the fake server is running")
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Box::new(|front| front.ended = true));
+        let _ = self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sets up a [`FakeServer`].
+///
+/// ```
+/// use std::time::Duration;
+/// let server = homing_testkit::FakeServer::builder()
+///     .tick_time(Duration::from_millis(100))
+///     .config(|config| config.extended_types_enabled = true)
+///     .start()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct FakeServerBuilder {
+    listen: SocketAddr,
+    config: ServerConfig,
+}
+
+impl FakeServerBuilder {
+    /// Where to listen; port 0 is any free one. A free port of 127.0.0.1 by default.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// The unit of the session clock; see [`ServerConfig::tick_time`]. 2 s.
+    pub fn tick_time(mut self, tick: Duration) -> Self {
+        self.config.tick_time = tick;
+        self
+    }
+
+    /// The shortest and the longest session time-out that are granted. Two and twenty ticks.
+    pub fn session_timeouts(mut self, min: Duration, max: Duration) -> Self {
+        self.config.min_session_timeout = Some(min);
+        self.config.max_session_timeout = Some(max);
+        self
+    }
+
+    /// Everything else that can be set.
+    pub fn config(mut self, set: impl FnOnce(&mut ServerConfig)) -> Self {
+        set(&mut self.config);
+        self
+    }
+
+    /// Starts it. It accepts connections when this returns.
+    ///
+    /// # Errors
+    /// The address is taken or not this machine's, or the operating system has no thread or
+    /// descriptor left.
+    pub fn start(self) -> io::Result<FakeServer> {
+        let server = Arc::new(Mutex::new(Server::new(self.config)));
+        let accepted = Arc::new(AtomicU64::new(0));
+        let (jobs, queue) = mpsc::channel();
+        let front = Front::bind(
+            self.listen,
+            Arc::clone(&server),
+            queue,
+            Arc::clone(&accepted),
+        );
+        let (front, waker, address) = front?;
+        let name = format!("fake-zookeeper-{}", address.port());
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || front.run())?;
+        Ok(FakeServer {
+            address,
+            server,
+            accepted,
+            jobs,
+            waker,
+            thread: Some(thread),
+        })
+    }
+}

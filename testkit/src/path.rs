@@ -1,0 +1,98 @@
+//! Paths: what is valid, and where one ends and its parent begins.
+
+/// Nodes that exist on an empty server and cannot be deleted.
+pub(crate) const RESERVED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", CONFIG];
+
+/// The node that holds the ensemble's configuration.
+pub(crate) const CONFIG: &str = "/zookeeper/config";
+
+/// Splits at the last slash. The parent of a child of the root is the empty string, under which
+/// the root is stored too; `None` where there is no slash.
+pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')
+}
+
+/// The full check of a path, which only create, setData, setACL and check run. The other
+/// operations let anything through and find no such node.
+pub(crate) fn is_valid(path: &str) -> bool {
+    if path == "/" {
+        return true;
+    }
+    let Some(components) = path.strip_prefix('/') else {
+        return false;
+    };
+    // A trailing slash is an empty last component.
+    components
+        .split('/')
+        .all(|component| !matches!(component, "" | "." | ".."))
+        && path.chars().all(is_allowed)
+}
+
+/// Whether creation and deletion can find a parent in it: the loose check that comes first.
+pub(crate) fn has_parent(path: &str) -> bool {
+    path.contains('/') && !path.contains('\0')
+}
+
+/// Java judges UTF-16 units, and surrogates are forbidden: hence nothing above U+FFFF.
+fn is_allowed(c: char) -> bool {
+    !matches!(c,
+        '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}' | '\u{E000}'..='\u{F8FF}' | '\u{FFF0}'..)
+}
+
+/// The path itself and then each of its ancestors, up to and including the root.
+pub(crate) fn with_ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| match split(path) {
+        None | Some(("", "")) => None,
+        Some(("", _)) => Some("/"),
+        Some((parent, _)) => Some(parent),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_valid, with_ancestors};
+
+    #[test]
+    fn paths_are_judged_as_the_server_does() {
+        for good in [
+            "/",
+            "/a",
+            "/a/b",
+            "/..a",
+            "/a.",
+            "/ ",
+            "/\u{200B}",
+            "/%:",
+            "/größe",
+        ] {
+            assert!(is_valid(good), "{good:?}");
+        }
+        let bad = [
+            "",
+            "a",
+            "//",
+            "/a/",
+            "/a//b",
+            "/.",
+            "/a/..",
+            "/\0",
+            "/\u{1F}",
+            "/\u{7F}",
+            "/\u{9F}",
+            "/\u{E000}",
+            "/\u{F8FF}",
+            "/\u{FFFD}",
+            "/\u{1F600}",
+        ];
+        for bad in bad {
+            assert!(!is_valid(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ancestors_end_with_the_root() {
+        let of = |path| with_ancestors(path).collect::<Vec<_>>();
+        assert_eq!(of("/a/b"), ["/a/b", "/a", "/"]);
+        assert_eq!(of("/"), ["/"]);
+    }
+}

@@ -1,0 +1,531 @@
+//! Requests: which operation is which, and what each answers.
+
+use bytes::Bytes;
+use homing_protocol::{
+    DecodeError, ErrorCode, EventType, Reader, ReplyHeader, RequestHeader, incoming, op,
+    permission, xid,
+};
+
+use crate::acl::Identities;
+use crate::cuts::Cut;
+use crate::multi;
+use crate::reply::Reply;
+use crate::server::{ConnectionId, Now, Server};
+use crate::transaction::Transaction;
+use crate::tree::Node;
+use crate::watches::Which;
+
+impl Server {
+    /// Handles a frame of a connection that speaks for a session.
+    pub(crate) fn process(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        session: i64,
+        frame: &Bytes,
+    ) {
+        let mut reader = Reader::new(frame);
+        let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
+            return self.close_connection(connection);
+        };
+        self.requests_received += 1;
+        self.sessions.touch(session, now.instant);
+        match op {
+            op::PING => {
+                // Whatever number the ping had, its answer has this one.
+                let header = ReplyHeader {
+                    xid: xid::PING,
+                    zxid: self.last_zxid,
+                    err: 0,
+                };
+                self.reply(connection, header, Reply::new());
+            }
+            op::AUTH => self.authenticate(connection, xid, reader),
+            op::SASL => {
+                // A server that has no SASL says yes, and null.
+                let mut reply = Reply::new();
+                reply.put_buffer(None);
+                self.reply(
+                    connection,
+                    ReplyHeader {
+                        xid,
+                        zxid: 0,
+                        err: 0,
+                    },
+                    reply,
+                );
+            }
+            op::CLOSE_SESSION => {
+                self.end_session(now, session);
+                let header = ReplyHeader {
+                    xid,
+                    zxid: self.last_zxid,
+                    err: 0,
+                };
+                self.reply(connection, header, Reply::new());
+                self.close_connection(connection);
+            }
+            op::CREATE
+            | op::CREATE2
+            | op::CREATE_CONTAINER
+            | op::CREATE_TTL
+            | op::DELETE
+            | op::SET_DATA
+            | op::SET_ACL
+            | op::MULTI
+            | op::RECONFIG => {
+                self.write(
+                    now,
+                    (connection, session),
+                    RequestHeader { xid, op },
+                    reader,
+                );
+            }
+            op::EXISTS
+            | op::GET_DATA
+            | op::GET_ACL
+            | op::GET_CHILDREN
+            | op::GET_CHILDREN2
+            | op::SYNC
+            | op::MULTI_READ
+            | op::GET_EPHEMERALS
+            | op::GET_ALL_CHILDREN_NUMBER
+            | op::WHO_AM_I
+            | op::SET_WATCHES
+            | op::SET_WATCHES2
+            | op::ADD_WATCH
+            | op::CHECK_WATCHES
+            | op::REMOVE_WATCHES => {
+                let mut reply = Reply::new();
+                let result = self.read((connection, session), op, reader, &mut reply);
+                let header = ReplyHeader {
+                    xid,
+                    zxid: self.last_zxid,
+                    err: code(result),
+                };
+                self.reply(connection, header, reply);
+            }
+            _ => {
+                let err = ErrorCode::Unimplemented.code();
+                self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
+                self.close_connection(connection);
+            }
+        }
+    }
+
+    /// A new identity holds for all that follows. Refused credentials cost the connection, and
+    /// not the session.
+    fn authenticate(&mut self, connection: ConnectionId, xid: i32, mut reader: Reader<'_>) {
+        let super_digest = self.config.super_digest.as_deref();
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        let result = malformed(incoming::Auth::read(&mut reader)).and_then(|auth| {
+            let credentials = auth.credentials.as_deref();
+            known
+                .identities
+                .authenticate(auth.scheme.as_deref(), credentials, super_digest)
+        });
+        let header = ReplyHeader {
+            xid,
+            zxid: 0,
+            err: code(result),
+        };
+        self.reply(connection, header, Reply::new());
+        if result == Err(ErrorCode::AuthFailed) {
+            self.close_connection(connection);
+        }
+    }
+
+    /// A write takes a transaction number whether it succeeds, fails, or cannot even be read.
+    fn write(
+        &mut self,
+        now: Now,
+        caller: (ConnectionId, i64),
+        header: RequestHeader,
+        mut reader: Reader<'_>,
+    ) {
+        let (connection, _) = caller;
+        let cut = self.cuts.next();
+        if cut == Some(Cut::Before) {
+            return self.close_connection(connection);
+        }
+        let mut reply = Reply::new();
+        let multi = (header.op == op::MULTI).then(|| multi::writes(&mut reader));
+        if let Some(Ok(writes)) = &multi
+            && writes.iter().any(multi::Write::lacks_path)
+        {
+            // A real server stumbles over this when it has a number but no transaction yet.
+            self.waste_zxid();
+            let err = ErrorCode::MarshallingError.code();
+            let header = ReplyHeader {
+                xid: header.xid,
+                zxid: self.last_zxid,
+                err,
+            };
+            return self.reply(connection, header, reply);
+        }
+        let (result, changes) = self.transact(now, caller, |mut transaction| {
+            let result = match multi {
+                Some(writes) => {
+                    writes.and_then(|writes| multi::apply(&mut transaction, &writes, &mut reply))
+                }
+                None => apply(&mut transaction, header.op, reader, &mut reply),
+            };
+            match result {
+                Ok(Applied::Done) => (Ok(()), transaction.commit()),
+                // What a failed multi answers is no error to look at, but a list of them.
+                Ok(Applied::Failed) => {
+                    transaction.roll_back();
+                    (Ok(()), Vec::new())
+                }
+                Err(error) => {
+                    transaction.roll_back();
+                    (Err(error), Vec::new())
+                }
+            }
+        });
+        let lost = cut == Some(Cut::After);
+        self.announce(&changes, lost.then_some(connection));
+        if lost {
+            return self.close_connection(connection);
+        }
+        let header = ReplyHeader {
+            xid: header.xid,
+            zxid: self.last_zxid,
+            err: code(result),
+        };
+        self.reply(connection, header, reply);
+    }
+
+    /// Everything that takes no transaction.
+    fn read(
+        &mut self,
+        caller: (ConnectionId, i64),
+        op: i32,
+        mut reader: Reader<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), ErrorCode> {
+        let (connection, session) = caller;
+        let reader = &mut reader;
+        match op {
+            op::EXISTS => self.exists(connection, reader, reply),
+            op::GET_DATA => {
+                let (path, watch) = node_and_watch(reader)?;
+                get_data(self.readable(connection, &path)?, reply);
+                if watch {
+                    self.watches.add_data(&path, connection);
+                }
+                Ok(())
+            }
+            op::GET_CHILDREN | op::GET_CHILDREN2 => {
+                let (path, watch) = node_and_watch(reader)?;
+                let node = self.readable(connection, &path)?;
+                get_children(node, reply);
+                if op == op::GET_CHILDREN2 {
+                    reply.put_stat(&node.stat());
+                }
+                if watch {
+                    self.watches.add_child(&path, connection);
+                }
+                Ok(())
+            }
+            op::GET_ACL => self.get_acl(connection, reader, reply),
+            op::GET_ALL_CHILDREN_NUMBER => {
+                let path = required(malformed(incoming::path(reader))?)?;
+                self.readable(connection, &path)?;
+                let count = self.tree.count_descendants(&path);
+                reply.put_count(count);
+                Ok(())
+            }
+            op::SYNC => {
+                // There is no leader to catch up with. The path comes back, null included.
+                let path = malformed(incoming::path(reader))?;
+                reply.put_buffer(path.as_ref().map(|path| path.as_bytes()));
+                Ok(())
+            }
+            op::MULTI_READ => self.multi_read(connection, reader, reply),
+            op::GET_EPHEMERALS => {
+                let prefix = malformed(incoming::path(reader))?.unwrap_or_default();
+                let all = matches!(prefix.trim(), "" | "/");
+                let mine = self.tree.ephemerals(session);
+                let mine: Vec<_> = mine
+                    .filter(|path| all || path.starts_with(&*prefix))
+                    .collect();
+                reply.put_count(mine.len());
+                mine.iter().for_each(|path| reply.put_path(path));
+                Ok(())
+            }
+            op::WHO_AM_I => {
+                let who = self.identities(connection)?.who_am_i();
+                reply.put_count(who.len());
+                for (scheme, user) in who {
+                    reply.put_path(scheme);
+                    reply.put_path(user);
+                }
+                Ok(())
+            }
+            op::SET_WATCHES => {
+                let watches = malformed(incoming::SetWatches::read(reader))?;
+                self.set_watches(connection, &watches)
+            }
+            op::SET_WATCHES2 => {
+                let watches = malformed(incoming::SetWatches::read2(reader))?;
+                self.set_watches(connection, &watches)
+            }
+            op::ADD_WATCH => {
+                let (path, mode) = malformed(incoming::path_and_kind(reader))?;
+                let recursive = match mode {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(ErrorCode::MarshallingError),
+                };
+                // The node need not exist, and a null path is watched without anything to see.
+                if let Some(path) = path {
+                    self.watches.add_lasting(&path, connection, recursive);
+                }
+                reply.put_i32(0);
+                Ok(())
+            }
+            op::CHECK_WATCHES | op::REMOVE_WATCHES => {
+                let (path, kind) = malformed(incoming::path_and_kind(reader))?;
+                let which = match kind {
+                    1 => Which::Children,
+                    2 => Which::Data,
+                    3 => Which::Any,
+                    _ => return Err(ErrorCode::MarshallingError),
+                };
+                let path = path.unwrap_or_default();
+                let found = match op {
+                    op::CHECK_WATCHES => self.watches.contains(&path, which),
+                    _ => self.watches.remove(&path, connection, which),
+                };
+                if found {
+                    Ok(())
+                } else {
+                    Err(ErrorCode::NoWatcher)
+                }
+            }
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    /// The one read that watches what is not there, and that to 3.8.3 asked for no permission.
+    fn exists(
+        &mut self,
+        connection: ConnectionId,
+        reader: &mut Reader<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), ErrorCode> {
+        let (path, watch) = node_and_watch(reader)?;
+        if path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.config.exists_needs_read && self.tree.get(&path).is_some() {
+            self.readable(connection, &path)?;
+        }
+        if watch {
+            self.watches.add_data(&path, connection);
+        }
+        let node = self.tree.get(&path).ok_or(ErrorCode::NoNode)?;
+        reply.put_stat(&node.stat());
+        Ok(())
+    }
+
+    fn get_acl(
+        &self,
+        connection: ConnectionId,
+        reader: &mut Reader<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), ErrorCode> {
+        let path = required(malformed(incoming::path(reader))?)?;
+        let needed = permission::READ | permission::ADMIN;
+        let node = self.permitted(connection, &path, needed)?;
+        reply.put_acl(&self.identities(connection)?.redact(&node.acl));
+        reply.put_stat(&node.stat());
+        Ok(())
+    }
+
+    /// Several reads in one reply. Each may fail by itself, and none sets a watch.
+    fn multi_read(
+        &self,
+        connection: ConnectionId,
+        reader: &mut Reader<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), ErrorCode> {
+        for read in multi::reads(reader)? {
+            let path = required(read.path)?;
+            match self.readable(connection, &path) {
+                Ok(node) => {
+                    reply.put_multi_header(read.op, false, 0);
+                    match read.op {
+                        op::GET_DATA => get_data(node, reply),
+                        _ => get_children(node, reply),
+                    }
+                }
+                Err(error) => multi::put_error(reply, error.code()),
+            }
+        }
+        multi::put_end(reply);
+        Ok(())
+    }
+
+    /// Takes up the watches of a former connection: whatever has changed since is told at once,
+    /// and before the reply; the rest is watched again.
+    fn set_watches(
+        &mut self,
+        connection: ConnectionId,
+        watches: &incoming::SetWatches<'_>,
+    ) -> Result<(), ErrorCode> {
+        let incoming::SetWatches {
+            data,
+            exist,
+            child,
+            persistent,
+            persistent_recursive,
+            ..
+        } = watches;
+        let lists = [data, exist, child, persistent, persistent_recursive];
+        let [data, exist, child, persistent, recursive] =
+            lists.map(|list| list.as_deref().ok_or(ErrorCode::MarshallingError));
+        let (data, exist, child) = (data?, exist?, child?);
+        let (persistent, recursive) = (persistent?, recursive?);
+        let since = watches.relative_zxid;
+        // A null path ends it where it stands: what came before has been told and set.
+        for path in data {
+            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+            match self.tree.get(path).map(|node| node.stat().mzxid > since) {
+                None => self.notify(connection, EventType::NodeDeleted, path),
+                Some(true) => self.notify(connection, EventType::NodeDataChanged, path),
+                Some(false) => self.watches.add_data(path, connection),
+            }
+        }
+        for path in exist {
+            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+            match self.tree.get(path) {
+                Some(_) => self.notify(connection, EventType::NodeCreated, path),
+                None => self.watches.add_data(path, connection),
+            }
+        }
+        for path in child {
+            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+            match self.tree.get(path).map(|node| node.stat().pzxid > since) {
+                None => self.notify(connection, EventType::NodeDeleted, path),
+                Some(true) => self.notify(connection, EventType::NodeChildrenChanged, path),
+                Some(false) => self.watches.add_child(path, connection),
+            }
+        }
+        // What these have missed is missed for good.
+        for path in persistent.iter().flatten() {
+            self.watches.add_lasting(path, connection, false);
+        }
+        for path in recursive.iter().flatten() {
+            self.watches.add_lasting(path, connection, true);
+        }
+        Ok(())
+    }
+
+    fn readable(&self, connection: ConnectionId, path: &str) -> Result<&Node, ErrorCode> {
+        self.permitted(connection, path, permission::READ)
+    }
+
+    fn permitted(
+        &self,
+        connection: ConnectionId,
+        path: &str,
+        needed: i32,
+    ) -> Result<&Node, ErrorCode> {
+        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        let allowed = self.identities(connection)?.allowed(&node.acl, needed);
+        if allowed {
+            Ok(node)
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+
+    fn identities(&self, connection: ConnectionId) -> Result<&Identities, ErrorCode> {
+        let known = self
+            .connections
+            .get(&connection)
+            .ok_or(ErrorCode::UnknownSession)?;
+        Ok(&known.identities)
+    }
+}
+
+/// What became of a write that could be carried out.
+pub(crate) enum Applied {
+    Done,
+    /// A multi failed, and its reply says where.
+    Failed,
+}
+
+fn apply(
+    transaction: &mut Transaction<'_>,
+    op: i32,
+    mut reader: Reader<'_>,
+    reply: &mut Reply,
+) -> Result<Applied, ErrorCode> {
+    let reader = &mut reader;
+    match op {
+        op::CREATE => {
+            let create = malformed(incoming::Create::read(reader))?;
+            let (path, _) = transaction.create(&create, op)?;
+            reply.put_path(&path);
+        }
+        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
+            let create = malformed(match op {
+                op::CREATE_TTL => incoming::Create::read_with_ttl(reader),
+                _ => incoming::Create::read(reader),
+            })?;
+            let (path, stat) = transaction.create(&create, op)?;
+            reply.put_path(&path);
+            reply.put_stat(&stat);
+        }
+        op::DELETE => {
+            let (path, version) = malformed(incoming::path_and_version(reader))?;
+            transaction.delete(&path, version)?;
+        }
+        op::SET_DATA => {
+            let set = malformed(incoming::SetData::read(reader))?;
+            reply.put_stat(&transaction.set_data(&set)?);
+        }
+        op::SET_ACL => {
+            let set = malformed(incoming::SetAcl::read(reader))?;
+            reply.put_stat(&transaction.set_acl(&set)?);
+        }
+        // What a server says that was not told otherwise.
+        op::RECONFIG => return Err(ErrorCode::ReconfigDisabled),
+        _ => return Err(ErrorCode::Unimplemented),
+    }
+    Ok(Applied::Done)
+}
+
+fn get_data(node: &Node, reply: &mut Reply) {
+    reply.put_buffer(node.data.as_deref());
+    reply.put_stat(&node.stat());
+}
+
+fn get_children(node: &Node, reply: &mut Reply) {
+    reply.put_count(node.children.len());
+    node.children.iter().for_each(|name| reply.put_path(name));
+}
+
+fn node_and_watch(reader: &mut Reader<'_>) -> Result<(String, bool), ErrorCode> {
+    let (path, watch) = malformed(incoming::path_and_watch(reader))?;
+    Ok((required(path)?, watch))
+}
+
+/// Reads break down on a null path, which the client sees as −5.
+fn required(path: incoming::NullablePath<'_>) -> Result<String, ErrorCode> {
+    path.map(String::from).ok_or(ErrorCode::MarshallingError)
+}
+
+/// A body that cannot be read costs this request, and not the connection.
+pub(crate) fn malformed<T>(result: Result<T, DecodeError>) -> Result<T, ErrorCode> {
+    result.map_err(|_| ErrorCode::MarshallingError)
+}
+
+fn code(result: Result<(), ErrorCode>) -> i32 {
+    result.map_or_else(ErrorCode::code, |()| 0)
+}

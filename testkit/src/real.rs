@@ -1,0 +1,867 @@
+//! A real Apache ZooKeeper on loopback, for the tests that a fake cannot answer for.
+//!
+//! It runs the server of Debian's package (`apt-get install zookeeper`): one standalone server
+//! in a JVM of its own, on a free port, with its data in a temporary folder. Starting takes
+//! about a second, so most tests share one:
+//!
+//! ```no_run
+//! let Some(server) = homing_testkit::real::shared() else {
+//!     return; // Not installed, and said so.
+//! };
+//! println!("a ZooKeeper {} at {}", server.version(), server.connect_string());
+//! ```
+//!
+//! Nothing stays behind. The JVM belongs to a small shell that waits at a pipe from this
+//! process; when the pipe ends, because the server was dropped, the test panicked or the whole
+//! process was killed, the shell kills the JVM and removes the folder:
+//!
+//! ```text
+//! test process ──pipe──▶ sh ──▶ JVM
+//!                         └───▶ temporary folder: zoo.cfg, log, data
+//! ```
+//!
+//! The environment variable `HOMING_ZOOKEEPER` says what becomes of such tests where ZooKeeper
+//! is not installed; see [`requirement`].
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a panic is how the test that asks for what cannot be had fails"
+)]
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Once, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The server that all tests of this process share, started by the first who asks. `None` where
+/// [`requirement`] says so.
+///
+/// It has the settings of [`ZooKeeper::start`] and ends with the process. Tests that share it
+/// keep to nodes of their own. It cannot be killed or paused: start one for that.
+///
+/// ```no_run
+/// if let Some(server) = homing_testkit::real::shared() {
+///     assert!(server.ask("srvr")?.contains("Mode: standalone"));
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// ZooKeeper is required and not installed, or it is installed and does not start.
+pub fn shared() -> Option<&'static ZooKeeper> {
+    static SHARED: OnceLock<Option<ZooKeeper>> = OnceLock::new();
+    let start = || {
+        requirement()?;
+        Some(ZooKeeper::start().unwrap_or_else(|error| panic!("{error}")))
+    };
+    SHARED.get_or_init(start).as_ref()
+}
+
+/// Whether tests against a real ZooKeeper are to run, by the environment variable
+/// `HOMING_ZOOKEEPER`:
+///
+/// | value | installed | not installed |
+/// | --- | --- | --- |
+/// | `required` | they run | a panic |
+/// | `optional`, or unset | they run | `None`, and a line on stderr says what is left out |
+/// | `off` | `None`, and a line on stderr | `None`, and a line on stderr |
+///
+/// The line is written past the test harness, which would swallow it, once in a process.
+///
+/// ```no_run
+/// use homing_testkit::real;
+/// if real::requirement().is_some() {
+///     let server = real::ZooKeeper::start()?;
+/// }
+/// # Ok::<(), real::StartError>(())
+/// ```
+///
+/// # Panics
+/// It is required and not installed, or the variable has another value.
+pub fn requirement() -> Option<Installation> {
+    static SAID: Once = Once::new();
+    let setting = env::var_os("HOMING_ZOOKEEPER").unwrap_or_default();
+    match decide(&setting.to_string_lossy(), Installation::find()) {
+        Decision::Run(installation) => Some(installation),
+        Decision::LeaveOut(why) => {
+            SAID.call_once(|| {
+                let line = format!("LEFT OUT: tests against a real ZooKeeper: {why}\n");
+                // Without a place to say it there is nothing to do about it.
+                let _ = io::stderr().write_all(line.as_bytes());
+            });
+            None
+        }
+        Decision::Fail(why) => panic!("{why}"),
+    }
+}
+
+enum Decision {
+    Run(Installation),
+    LeaveOut(String),
+    Fail(String),
+}
+
+/// The table of [`requirement`].
+fn decide(setting: &str, found: Result<Installation, NotInstalled>) -> Decision {
+    match (setting, found) {
+        ("off", _) => Decision::LeaveOut("HOMING_ZOOKEEPER=off".into()),
+        ("" | "optional" | "required", Ok(installation)) => Decision::Run(installation),
+        ("" | "optional", Err(missing)) => Decision::LeaveOut(missing.to_string()),
+        ("required", Err(missing)) => {
+            Decision::Fail(format!("HOMING_ZOOKEEPER=required: {missing}"))
+        }
+        (other, _) => Decision::Fail(format!(
+            "HOMING_ZOOKEEPER is {other:?}: it can be required, optional or off"
+        )),
+    }
+}
+
+/// What it takes to run a ZooKeeper, found on this machine.
+///
+/// ```no_run
+/// use homing_testkit::real::Installation;
+/// match Installation::find() {
+///     Ok(installation) => println!("{}", installation.java().display()),
+///     Err(missing) => println!("{missing}"),
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    java: PathBuf,
+    class_path: String,
+}
+
+impl Installation {
+    /// Looks for Debian's jars, and for a `java` in `JAVA_HOME` and on the `PATH`.
+    ///
+    /// # Errors
+    /// Something is missing; the error says what.
+    pub fn find() -> Result<Self, NotInstalled> {
+        // The manifest of the first names all that it needs but a place for the log.
+        for jar in [ZOOKEEPER_JAR, LOG_JAR] {
+            if !Path::new(jar).is_file() {
+                return Err(NotInstalled {
+                    missing: jar.into(),
+                });
+            }
+        }
+        let java = find_java().ok_or_else(|| NotInstalled {
+            missing: "java".into(),
+        })?;
+        Ok(Self {
+            java,
+            class_path: format!("{ZOOKEEPER_JAR}:{LOG_JAR}"),
+        })
+    }
+
+    /// The Java runtime.
+    pub fn java(&self) -> &Path {
+        &self.java
+    }
+
+    /// The class path that has the server.
+    pub fn class_path(&self) -> &str {
+        &self.class_path
+    }
+}
+
+const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
+/// What the server logs through: plain lines on stderr, set up by system properties alone.
+const LOG_JAR: &str = "/usr/share/java/slf4j-simple.jar";
+
+fn find_java() -> Option<PathBuf> {
+    let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders = home.into_iter().chain(env::split_paths(&path));
+    folders.find_map(|folder| Some(folder.join("java")).filter(|java| java.is_file()))
+}
+
+/// There is no ZooKeeper on this machine.
+///
+/// ```no_run
+/// use homing_testkit::real::Installation;
+/// let missing = Installation::find().unwrap_err();
+/// assert!(missing.to_string().contains("apt-get install zookeeper"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotInstalled {
+    missing: String,
+}
+
+impl fmt::Display for NotInstalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = &self.missing;
+        write!(
+            f,
+            "real ZooKeeper is not installed: apt-get install zookeeper ({missing} is missing)"
+        )
+    }
+}
+
+impl std::error::Error for NotInstalled {}
+
+/// A running server. Dropping it kills it and removes its data.
+///
+/// ```no_run
+/// let mut server = homing_testkit::real::ZooKeeper::start()?;
+/// let before = server.connect_string();
+/// server.kill();
+/// server.restart()?;
+/// assert_eq!(server.connect_string(), before);
+/// # Ok::<(), homing_testkit::real::StartError>(())
+/// ```
+#[derive(Debug)]
+pub struct ZooKeeper {
+    shell: Shell,
+    /// The lines of `zoo.cfg` that do not depend on the port or the folder.
+    config: String,
+    addr: SocketAddr,
+    /// Of the latest JVM, which may be dead by now.
+    pid: u32,
+    version: String,
+}
+
+impl ZooKeeper {
+    /// Starts one with the builder's defaults, and returns when it answers.
+    ///
+    /// # Errors
+    /// It is not installed, or it did not start; then the error has the end of its log.
+    pub fn start() -> Result<Self, StartError> {
+        Self::builder().start()
+    }
+
+    /// A server with other settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where clients connect to, as `127.0.0.1:port`.
+    pub fn connect_string(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// Where clients connect to.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The version that the server tells, such as `3.8.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The process id of the JVM, also after its end.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The folder with the configuration, the data and the log, which goes with the server.
+    pub fn folder(&self) -> &Path {
+        &self.shell.folder
+    }
+
+    /// All that the server logged, over all its restarts: warnings and errors, unless
+    /// [`Builder::system_property`] says otherwise.
+    pub fn log(&self) -> String {
+        self.shell.log_from(0)
+    }
+
+    /// Sends one of the four-letter words, all of which are allowed, and returns the answer.
+    ///
+    /// # Errors
+    /// There is no connection, or no answer within a second: the server is dead, paused, or not
+    /// yet up.
+    pub fn ask(&self, word: &str) -> io::Result<String> {
+        ask(self.addr, word, Duration::from_secs(1))
+    }
+
+    /// Kills the server (SIGKILL) and returns when it is gone. Nothing happens to a dead one.
+    ///
+    /// # Panics
+    /// Somebody ended the shell that the server belongs to.
+    pub fn kill(&mut self) {
+        self.shell.tell("kill");
+    }
+
+    /// Starts the server again, on the same port and with the same data, and returns when it
+    /// answers. One that is still alive is killed first.
+    ///
+    /// # Errors
+    /// It did not start; the error has the end of its log.
+    pub fn restart(&mut self) -> Result<(), StartError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.launch(deadline) {
+                // Something holds the port for the moment, such as a connection from it.
+                Err(Failure::PortTaken(_)) if Instant::now() < deadline => thread::sleep(PAUSE),
+                done => return done.map_err(StartError::from),
+            }
+        }
+    }
+
+    /// Freezes the server (SIGSTOP) and returns when none of its threads runs any more: its
+    /// connections stay open and nothing answers. A dead one stays dead.
+    ///
+    /// # Panics
+    /// Somebody ended the shell that the server belongs to.
+    pub fn pause(&mut self) {
+        self.shell.tell("pause");
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !self.shell.jvm_exited() && threads_run(self.pid) {
+            assert!(Instant::now() < deadline, "ZooKeeper runs on when paused");
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Lets a paused server go on (SIGCONT).
+    ///
+    /// # Panics
+    /// Somebody ended the shell that the server belongs to.
+    pub fn resume(&mut self) {
+        self.shell.tell("resume");
+    }
+
+    /// Starts a JVM on the port that was chosen and waits until it serves.
+    fn launch(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let data = self.shell.folder.join("data");
+        let config = format!(
+            "{}dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+            self.config,
+            data.display(),
+            self.addr.port(),
+            self.addr.ip(),
+        );
+        fs::write(self.shell.folder.join("zoo.cfg"), config).map_err(Failure::Io)?;
+        let log_start = self.shell.log_len();
+        self.pid = self.shell.start().map_err(Failure::Io)?;
+        let whose = format!("dataDir={}", data.display());
+        loop {
+            if let Some(version) = serving(self.addr, &whose) {
+                self.version = version;
+                return Ok(());
+            }
+            let failure = if self.shell.jvm_exited() {
+                Failure::exited
+            } else if Instant::now() >= deadline {
+                Failure::TimedOut
+            } else {
+                thread::sleep(PAUSE);
+                continue;
+            };
+            return Err(failure(self.shell.log_from(log_start)));
+        }
+    }
+}
+
+/// How long a server may take until it answers. It takes about a second on an idle machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two looks at a server that has no way to call.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The version of the server at `addr`, when it serves, and when it is the one that was meant:
+/// another process may have been faster to take the port.
+fn serving(addr: SocketAddr, whose: &str) -> Option<String> {
+    // A connection that comes while the server starts may never be answered, so the next try
+    // must not wait long for this one.
+    let within = Duration::from_millis(250);
+    let config = ask(addr, "conf", within).ok()?;
+    if !config.lines().any(|line| line.starts_with(whose)) {
+        return None;
+    }
+    let state = ask(addr, "srvr", within).ok()?;
+    if !state.contains("Mode: ") {
+        return None;
+    }
+    let version = state.strip_prefix("Zookeeper version: ")?;
+    let (number, _) = version.split_once(|c: char| c != '.' && !c.is_ascii_digit())?;
+    Some(number.to_owned())
+}
+
+fn ask(addr: SocketAddr, word: &str, within: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, within)?;
+    stream.set_read_timeout(Some(within))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Whether a thread of the process is in any state but stopped. Where the system does not tell
+/// (no `/proc`), none does.
+fn threads_run(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // "pid (name) state …", where the name may hold anything.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|state| !state.starts_with('T'))
+    })
+}
+
+/// Settings of a server to be started.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// let server = homing_testkit::real::ZooKeeper::builder()
+///     .tick_time(Duration::from_millis(200)) // Sessions from 400 ms to 4 s,
+///     .property("maxSessionTimeout", "60000") // or even longer.
+///     .system_property("zookeeper.extendedTypesEnabled", "false")
+///     .start()?;
+/// # Ok::<(), homing_testkit::real::StartError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    tick_time: Duration,
+    properties: Vec<(String, String)>,
+    system_properties: Vec<(String, String)>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            tick_time: Duration::from_millis(500),
+            properties: Vec::new(),
+            system_properties: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// The server's unit of time, in whole milliseconds; 500 ms unless set. Sessions time out
+    /// after 2 to 20 ticks, and expire up to one tick late.
+    ///
+    /// # Panics
+    /// It is under a millisecond or over `i32::MAX` of them.
+    pub fn tick_time(mut self, tick_time: Duration) -> Self {
+        let range = 1..=i32::MAX.unsigned_abs().into();
+        assert!(
+            range.contains(&tick_time.as_millis()),
+            "a tick of {tick_time:?}"
+        );
+        self.tick_time = tick_time;
+        self
+    }
+
+    /// A line of `zoo.cfg`; the last one for a key counts. The port, the address and the folder
+    /// of the data (`clientPort`, `clientPortAddress`, `dataDir`) are not to be chosen, and the
+    /// server has to answer `conf` and `srvr`.
+    ///
+    /// # Panics
+    /// There is a line break in it.
+    pub fn property(mut self, key: &str, value: &str) -> Self {
+        let breaks = ['\n', '\r'];
+        assert!(
+            !key.contains(breaks) && !value.contains(breaks),
+            "a line break in the property {key:?}"
+        );
+        self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// A system property of the JVM (`-Dkey=value`); the last one for a key counts.
+    ///
+    /// Unless set, `zookeeper.extendedTypesEnabled` is `true` (nodes with a time to live) and
+    /// `org.slf4j.simpleLogger.defaultLogLevel` is `warn`. A JAAS file goes into
+    /// `java.security.auth.login.config`.
+    pub fn system_property(mut self, key: &str, value: &str) -> Self {
+        self.system_properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// Starts the server and returns when it answers.
+    ///
+    /// # Errors
+    /// It is not installed, or it did not start; then the error has the end of its log.
+    pub fn start(self) -> Result<ZooKeeper, StartError> {
+        let installation = Installation::find().map_err(StartError::NotInstalled)?;
+        let mut server = ZooKeeper {
+            shell: Shell::spawn(&self.command_line(&installation)).map_err(StartError::Io)?,
+            config: self.config(),
+            addr: free_addr().map_err(StartError::Io)?,
+            pid: 0,
+            version: String::new(),
+        };
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match server.launch(deadline) {
+                Ok(()) => return Ok(server),
+                // Between the choice and the start somebody else took it.
+                Err(Failure::PortTaken(_)) if Instant::now() < deadline => {
+                    server.addr = free_addr().map_err(StartError::Io)?;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn config(&self) -> String {
+        let mut config = format!("tickTime={}\n{CONFIG}", self.tick_time.as_millis());
+        for (key, value) in &self.properties {
+            config += &format!("{key}={value}\n");
+        }
+        config
+    }
+
+    fn command_line(&self, installation: &Installation) -> Vec<OsString> {
+        let mut line = vec![installation.java.clone().into_os_string()];
+        line.extend(JVM_OPTIONS.iter().map(OsString::from));
+        for (key, value) in &self.system_properties {
+            line.push(format!("-D{key}={value}").into());
+        }
+        line.push("-cp".into());
+        line.push(installation.class_path.as_str().into());
+        line.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".into());
+        line.push("./zoo.cfg".into());
+        line
+    }
+}
+
+/// No web server, no wait for the disk (the folder dies with the test), no limit on connections
+/// from one address, and every four-letter word.
+const CONFIG: &str = "admin.enableServer=false
+forceSync=no
+maxClientCnxns=0
+4lw.commands.whitelist=*
+";
+
+/// Small and quick to start, with nothing left in `/tmp` when it is killed, and the log on
+/// stderr. The transaction log grows by 1 MiB at a time instead of 64.
+const JVM_OPTIONS: [&str; 12] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-XX:ErrorFile=jvm-crash.log",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.io.tmpdir=.",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Dzookeeper.jmx.log4j.disable=true",
+    "-Dzookeeper.preAllocSize=1024",
+    "-Dzookeeper.extendedTypesEnabled=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+];
+
+/// A loopback address on which nothing listens.
+///
+/// Its port is none of those that the kernel gives to outgoing connections. One of these could
+/// be taken by any connection while the server is down; worse, a client that dials a dead
+/// server's port again and again gets that very port as its own some day, and is connected to
+/// itself.
+fn free_addr() -> io::Result<SocketAddr> {
+    let outgoing = outgoing_ports();
+    let random = || RandomState::new().build_hasher().finish();
+    let candidates = (0..1000).map(|_| 10_000 + (random() % 50_000) as u16);
+    for port in candidates.filter(|port| !outgoing.contains(port)) {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr();
+        }
+    }
+    // All are taken, or the kernel gives all to connections: what it proposes will do.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+fn outgoing_ports() -> RangeInclusive<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut bounds = range.split_whitespace().map_while(|n| n.parse().ok());
+    match (bounds.next(), bounds.next()) {
+        (Some(first), Some(last)) => first..=last,
+        // The range of the registry of ports, which most systems keep to.
+        _ => 49_152..=u16::MAX,
+    }
+}
+
+/// Why one launch came to nothing, with what the server logged meanwhile.
+enum Failure {
+    PortTaken(String),
+    Exited(String),
+    TimedOut(String),
+    Io(io::Error),
+}
+
+impl Failure {
+    fn exited(log: String) -> Self {
+        if log.contains("java.net.BindException") {
+            Self::PortTaken(log)
+        } else {
+            Self::Exited(log)
+        }
+    }
+}
+
+/// Why a server did not start.
+///
+/// ```no_run
+/// use homing_testkit::real::{StartError, ZooKeeper};
+/// match ZooKeeper::start() {
+///     Ok(server) => println!("{}", server.connect_string()),
+///     Err(StartError::NotInstalled(missing)) => println!("{missing}"),
+///     Err(other) => panic!("{other}"),
+/// }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is none on this machine.
+    NotInstalled(NotInstalled),
+    /// The JVM ended by itself.
+    Exited {
+        /// The last lines of the server's log.
+        log_tail: String,
+    },
+    /// The JVM did not answer within a minute.
+    TimedOut {
+        /// The last lines of the server's log.
+        log_tail: String,
+    },
+    /// A folder, a pipe or a process could not be had.
+    Io(io::Error),
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::PortTaken(log) | Failure::Exited(log) => Self::Exited {
+                log_tail: tail(&log),
+            },
+            Failure::TimedOut(log) => Self::TimedOut {
+                log_tail: tail(&log),
+            },
+            Failure::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let others = log.lines().count().saturating_sub(LOG_TAIL_LINES);
+    log.lines().skip(others).collect::<Vec<_>>().join("\n")
+}
+
+const LOG_TAIL_LINES: usize = 40;
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInstalled(missing) => missing.fmt(f),
+            Self::Exited { log_tail } => {
+                write!(f, "ZooKeeper ended while it started; its log:\n{log_tail}")
+            }
+            Self::TimedOut { log_tail } => write!(
+                f,
+                "ZooKeeper did not answer within {START_TIMEOUT:?}; its log:\n{log_tail}"
+            ),
+            Self::Io(error) => write!(f, "ZooKeeper could not be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotInstalled(missing) => Some(missing),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The shell that owns the folder and the JVM, and outlives this process just long enough to
+/// put both away.
+#[derive(Debug)]
+struct Shell {
+    child: Child,
+    /// Its end is the shell's sign to put everything away. `None` only while dropping.
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    folder: PathBuf,
+}
+
+impl Shell {
+    fn spawn(command_line: &[OsString]) -> io::Result<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "homing-zookeeper"]);
+        command.arg(env::temp_dir()).args(command_line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Whoever reads the output of the tests must not have to wait for the shell's end.
+        command.stderr(Stdio::null());
+        // What a terminal or `timeout` does to the tests (Ctrl-C) ends them, and only thereby
+        // the shell.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        let (Some(commands), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped");
+        };
+        let mut shell = Self {
+            child,
+            commands: Some(commands),
+            answers: BufReader::new(answers),
+            folder: PathBuf::new(),
+        };
+        shell.folder = shell.answer()?.into();
+        Ok(shell)
+    }
+
+    /// Starts a JVM, after the end of the one before, and tells its process id.
+    fn start(&mut self) -> io::Result<u32> {
+        self.send("start")?;
+        let pid = self.answer()?;
+        pid.parse().map_err(io::Error::other)
+    }
+
+    fn tell(&mut self, command: &str) {
+        let done = self.send(command).and_then(|()| self.answer());
+        done.expect("the shell of a ZooKeeper was ended by somebody");
+    }
+
+    fn send(&mut self, command: &str) -> io::Result<()> {
+        let commands = self.commands.as_mut();
+        let mut commands = commands.ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(&mut commands, "{command}")
+    }
+
+    fn answer(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        match line.strip_suffix('\n') {
+            Some(answer) => Ok(answer.to_owned()),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn jvm_exited(&self) -> bool {
+        self.folder.join("exited").exists()
+    }
+
+    fn log_len(&self) -> u64 {
+        fs::metadata(self.folder.join("log")).map_or(0, |log| log.len())
+    }
+
+    fn log_from(&self, start: u64) -> String {
+        let log = fs::read(self.folder.join("log")).unwrap_or_default();
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.commands = None;
+        // What could fail here has been put away by somebody else.
+        let _ = self.child.wait();
+    }
+}
+
+/// Arguments: where temporary folders are made, and the command line of the JVM.
+///
+/// Each command is answered with one line; the first line is the folder. A subshell waits for
+/// each JVM and writes the file `exited`, so that no signal goes to a process id that is free
+/// again. The signals of a terminal are ignored, and a closed pipe is no reason to die early.
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM PIPE
+folder=$(mktemp -d "$1/homing-zookeeper.XXXXXXXXXX") || exit 1
+shift
+cd "$folder" || exit 1
+echo "$folder"
+
+keeper=
+signal() {
+    [ -z "$keeper" ] || [ -e exited ] || kill -"$1" "$jvm"
+}
+stop() {
+    signal KILL
+    [ -z "$keeper" ] || wait "$keeper"
+}
+start() {
+    rm -f pid exited
+    { "$@" & echo "$!" >pid; wait "$!"; echo "$?" >exited; } </dev/null >>log 2>&1 &
+    keeper=$!
+    until [ -s pid ]; do sleep 0.01; done
+    read -r jvm <pid
+    echo "$jvm"
+}
+
+while read -r command; do
+    case $command in
+    start) stop; start "$@" ;;
+    kill) stop; echo ;;
+    pause) signal STOP; echo ;;
+    resume) signal CONT; echo ;;
+    esac
+done
+stop
+cd /
+rm -rf "$folder"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed() -> Result<Installation, NotInstalled> {
+        Ok(Installation {
+            java: "/usr/bin/java".into(),
+            class_path: ZOOKEEPER_JAR.into(),
+        })
+    }
+
+    fn missing() -> Result<Installation, NotInstalled> {
+        Err(NotInstalled {
+            missing: "java".into(),
+        })
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        for setting in ["", "optional", "required"] {
+            assert!(
+                matches!(decide(setting, installed()), Decision::Run(_)),
+                "{setting}"
+            );
+        }
+        for setting in ["", "optional"] {
+            let Decision::LeaveOut(why) = decide(setting, missing()) else {
+                panic!("{setting}");
+            };
+            assert_eq!(
+                why,
+                "real ZooKeeper is not installed: apt-get install zookeeper (java is missing)"
+            );
+        }
+        assert!(matches!(decide("off", installed()), Decision::LeaveOut(_)));
+        assert!(matches!(decide("off", missing()), Decision::LeaveOut(_)));
+        assert!(matches!(decide("required", missing()), Decision::Fail(_)));
+        assert!(matches!(decide("yes", installed()), Decision::Fail(_)));
+    }
+
+    #[test]
+    fn ports_are_free_and_not_for_outgoing_connections() {
+        for _ in 0..100 {
+            let addr = free_addr().unwrap();
+            assert!(!outgoing_ports().contains(&addr.port()), "{addr}");
+            TcpListener::bind(addr).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_shown() {
+        let log: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        let tail = tail(&log);
+        assert!(
+            tail.starts_with("line 60\n") && tail.ends_with("\nline 99"),
+            "{tail}"
+        );
+    }
+}

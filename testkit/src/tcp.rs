@@ -1,0 +1,390 @@
+//! The server on a socket: a thread that moves bytes between a listener's connections and the
+//! core, and knows nothing of ZooKeeper.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::connection::{Connection, Incoming};
+use crate::server::{ConnectionId, Now, Output, Server};
+
+/// Something that another thread wants done, on the thread that owns the sockets.
+pub(crate) type Job = Box<dyn FnOnce(&mut Front) + Send>;
+
+/// What one turn does for one connection or listener at most, so that none starves the others.
+const READS_PER_TURN: usize = 4;
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How much one read brings in at most.
+const READ_LEN: usize = 64 << 10;
+
+/// How long to wait when the process has no descriptor left for a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+const WAKER: Token = Token(0);
+const LISTENER: Token = Token(1);
+const FIRST_CONNECTION: usize = 2;
+
+/// The sockets of one fake server and what is to be done about them.
+#[derive(Debug)]
+pub(crate) struct Front {
+    poll: Poll,
+    jobs: Receiver<Job>,
+    server: Arc<Mutex<Server>>,
+    accepted: Arc<AtomicU64>,
+    /// `None` while the server is stopped.
+    listener: Option<TcpListener>,
+    connections: BTreeMap<Token, Connection>,
+    tokens: BTreeMap<ConnectionId, Token>,
+    next_token: usize,
+    /// Connections that may have bytes to read, or a frame that was read and not yet served.
+    readable: BTreeSet<Token>,
+    /// Connections that have something to write, or an end to reach.
+    unflushed: BTreeSet<Token>,
+    /// Connections that wait for a moment: replies held back, an end to come.
+    timed: BTreeSet<Token>,
+    acceptable: bool,
+    /// When to try again to accept.
+    accept_after: Option<Instant>,
+    scratch: Vec<u8>,
+    pub(crate) latency: Duration,
+    /// Nothing is accepted, read, answered or expired meanwhile.
+    pub(crate) paused: bool,
+    /// Connections are closed as soon as they are made.
+    pub(crate) refusing: bool,
+    pub(crate) ended: bool,
+}
+
+impl Front {
+    /// Listens, and says where; the thread is still to be started.
+    pub(crate) fn bind(
+        listen: SocketAddr,
+        server: Arc<Mutex<Server>>,
+        jobs: Receiver<Job>,
+        accepted: Arc<AtomicU64>,
+    ) -> io::Result<(Self, Waker, SocketAddr)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let mut front = Self {
+            poll,
+            jobs,
+            server,
+            accepted,
+            listener: None,
+            connections: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            next_token: FIRST_CONNECTION,
+            readable: BTreeSet::new(),
+            unflushed: BTreeSet::new(),
+            timed: BTreeSet::new(),
+            acceptable: false,
+            accept_after: None,
+            scratch: vec![0; READ_LEN],
+            latency: Duration::ZERO,
+            paused: false,
+            refusing: false,
+            ended: false,
+        };
+        let address = front.listen(listen)?;
+        Ok((front, waker, address))
+    }
+
+    /// The thread.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        while !self.ended {
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => self.turn(&events),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Without events there is nothing that a server could do.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Opens the listener, on the same address as before if it had one.
+    pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let mut listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        self.poll
+            .registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        self.listener = Some(listener);
+        self.acceptable = true;
+        Ok(address)
+    }
+
+    /// Goes on with the state of before, as a process that was started again.
+    pub(crate) fn restart(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.stop();
+        self.listen(address)?;
+        self.paused = false;
+        lock(&self.server).handle_restart(now());
+        Ok(())
+    }
+
+    /// Closes the listener and all connections.
+    pub(crate) fn stop(&mut self) {
+        self.listener = None;
+        self.cut();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Closes all connections at once; what they were to be sent is lost.
+    pub(crate) fn cut(&mut self) {
+        let server = Arc::clone(&self.server);
+        let mut server = lock(&server);
+        let now = now();
+        for connection in std::mem::take(&mut self.connections).into_values() {
+            server.handle_disconnected(now, connection.id);
+        }
+        self.tokens.clear();
+        self.readable.clear();
+        self.unflushed.clear();
+        self.timed.clear();
+        self.route(&mut server, now.instant);
+    }
+
+    /// Expires a session, and sends on what comes of it.
+    pub(crate) fn expire_session(&mut self, session: i64) -> bool {
+        let server = Arc::clone(&self.server);
+        let mut server = lock(&server);
+        let now = now();
+        let was_alive = server.expire_session(now, session);
+        self.route(&mut server, now.instant);
+        was_alive
+    }
+
+    /// Jobs, events, time, connections, writes: in this order, with one look at the clock.
+    fn turn(&mut self, events: &Events) {
+        while let Ok(job) = self.jobs.try_recv() {
+            job(self);
+        }
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.acceptable = true,
+                token => {
+                    self.readable.insert(token);
+                    self.unflushed.insert(token);
+                }
+            }
+        }
+        if self.paused || self.is_stopped() {
+            return;
+        }
+        let server = Arc::clone(&self.server);
+        let mut server = lock(&server);
+        let now = now();
+        if server.poll_timeout().is_some_and(|due| due <= now.instant) {
+            server.handle_timeout(now);
+        }
+        self.route(&mut server, now.instant);
+        self.accept(&mut server, now);
+        for token in std::mem::take(&mut self.readable) {
+            self.serve(&mut server, now, token);
+        }
+        drop(server);
+        self.flush(now);
+    }
+
+    fn accept(&mut self, server: &mut Server, now: Now) {
+        if !self.acceptable || self.accept_after.is_some_and(|after| after > now.instant) {
+            return;
+        }
+        self.accept_after = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(server, now, stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.acceptable = false;
+                    return;
+                }
+                // A client that has given up already.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.accept_after = Some(now.instant + ACCEPT_RETRY);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, server: &mut Server, now: Now, mut stream: TcpStream, peer: SocketAddr) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.refusing {
+            return;
+        }
+        let token = Token(self.next_token);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        // A socket that cannot be set up is one that its peer has closed.
+        if stream.set_nodelay(true).is_err()
+            || self
+                .poll
+                .registry()
+                .register(&mut stream, token, both)
+                .is_err()
+        {
+            return;
+        }
+        self.next_token += 1;
+        let id = server.accept(now, peer.ip());
+        self.tokens.insert(id, token);
+        self.connections.insert(token, Connection::new(stream, id));
+        self.route(server, now.instant);
+    }
+
+    /// Gives the server what a connection has for it.
+    fn serve(&mut self, server: &mut Server, now: Now, token: Token) {
+        let request_len_max = server.config().request_len_max;
+        for _ in 0..READS_PER_TURN {
+            while let Some(connection) = self.connections.get_mut(&token)
+                && connection.may_ask()
+                && let Some(mut piece) = connection.next_piece(request_len_max)
+            {
+                let id = connection.id;
+                server.handle_bytes(now, id, &mut piece);
+                self.route(server, now.instant);
+            }
+            let Some(connection) = self.connections.get_mut(&token) else {
+                return;
+            };
+            if !connection.may_ask() && !connection.is_closed() {
+                // It has been asked enough; a write that makes room brings it back.
+                return;
+            }
+            match connection.read(&mut self.scratch) {
+                Incoming::Some => {}
+                Incoming::Nothing => return,
+                Incoming::End => {
+                    // It may have closed its own end only, as one does behind a four-letter
+                    // word. What it was sent still goes out, as far as it goes at once.
+                    let _ = connection.flush();
+                    return self.remove(server, now, token);
+                }
+            }
+        }
+        self.readable.insert(token);
+    }
+
+    /// Writes what there is to write, and lets go of what is over.
+    fn flush(&mut self, now: Now) {
+        let Self {
+            connections, timed, ..
+        } = self;
+        timed.retain(|token| deadline(connections, token).is_some());
+        let due = timed
+            .iter()
+            .filter(|token| deadline(connections, token).is_some_and(|due| due <= now.instant));
+        self.unflushed.extend(due);
+        let mut gone = Vec::new();
+        for token in std::mem::take(&mut self.unflushed) {
+            let Some(connection) = self.connections.get_mut(&token) else {
+                continue;
+            };
+            connection.release(now.instant);
+            let asked_enough = !connection.may_ask();
+            if connection.flush().is_err() || connection.is_over(now.instant) {
+                gone.push(token);
+            } else if asked_enough && connection.may_ask() {
+                self.readable.insert(token);
+            }
+        }
+        if !gone.is_empty() {
+            let server = Arc::clone(&self.server);
+            let mut server = lock(&server);
+            gone.into_iter()
+                .for_each(|token| self.remove(&mut server, now, token));
+        }
+    }
+
+    fn remove(&mut self, server: &mut Server, now: Now, token: Token) {
+        if let Some(connection) = self.connections.remove(&token) {
+            self.tokens.remove(&connection.id);
+            server.handle_disconnected(now, connection.id);
+        }
+    }
+
+    /// Hands the server's outputs to their connections.
+    fn route(&mut self, server: &mut Server, now: Instant) {
+        while let Some(output) = server.poll_output() {
+            let (Output::Send(id, _) | Output::Close(id)) = &output;
+            let Some(token) = self.tokens.get(id) else {
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(token) else {
+                continue;
+            };
+            self.unflushed.insert(*token);
+            match output {
+                Output::Send(id, frame) => {
+                    if !connection.send(now, self.latency, frame) {
+                        server.close_connection(id);
+                    }
+                }
+                Output::Close(_) => connection.close(now, self.latency),
+            }
+            if connection.next_deadline().is_some() {
+                self.timed.insert(*token);
+            }
+        }
+    }
+
+    /// How long the next wait may take.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if self.paused || self.is_stopped() {
+            return None;
+        }
+        if !self.readable.is_empty() || !self.unflushed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.acceptable && self.accept_after.is_none() {
+            return Some(Duration::ZERO);
+        }
+        let server = lock(&self.server).poll_timeout();
+        let connections = self
+            .timed
+            .iter()
+            .filter_map(|token| deadline(&self.connections, token));
+        let connections = connections.min();
+        let due = [server, connections, self.accept_after]
+            .into_iter()
+            .flatten()
+            .min()?;
+        // Rounded up: waking a moment early would only mean to wait again.
+        Some(due.saturating_duration_since(now) + Duration::from_millis(1))
+    }
+}
+
+fn deadline(connections: &BTreeMap<Token, Connection>, token: &Token) -> Option<Instant> {
+    connections.get(token)?.next_deadline()
+}
+
+/// The server, also behind a test that has panicked while it looked at it.
+pub(crate) fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Now {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let unix_ms = since_epoch.map_or(0, |since| since.as_millis());
+    Now {
+        instant: Instant::now(),
+        unix_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
+    }
+}

@@ -1,0 +1,290 @@
+//! Writes: what is checked, in which order, and what is done.
+//!
+//! A transaction changes the tree as it goes and remembers how to take everything back, so that
+//! each operation of a multi sees what the ones before it did. The order of the checks is the
+//! order in which a real server makes them; a client can tell.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_protocol::{Acl, ErrorCode, Stat, incoming, op, permission};
+
+use crate::acl::Identities;
+use crate::path;
+use crate::tree::{Kind, NewNode, Node, Stamp, Tree, Undo};
+use crate::watches::{Change, What};
+
+/// Who asks for a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) session: i64,
+    pub(crate) identities: &'a Identities,
+}
+
+/// One transaction, single or multi.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    tree: &'a mut Tree,
+    caller: Caller<'a>,
+    stamp: Stamp,
+    /// Whether nodes may have a time to live.
+    extended_types: bool,
+    undo: Vec<Undo>,
+    changes: Vec<Change>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(
+        tree: &'a mut Tree,
+        caller: Caller<'a>,
+        stamp: Stamp,
+        extended_types: bool,
+    ) -> Self {
+        Self {
+            tree,
+            caller,
+            stamp,
+            extended_types,
+            undo: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Ends it; what is returned triggers watches.
+    pub(crate) fn commit(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// Ends it as if it had never begun.
+    pub(crate) fn roll_back(self) {
+        for undo in self.undo.into_iter().rev() {
+            self.tree.undo(undo);
+        }
+    }
+
+    /// Makes a node and tells its path.
+    ///
+    /// `op` is create, create2, createContainer or createTTL, and says more than the flags do: a
+    /// create that is flagged as a container makes a plain node.
+    pub(crate) fn create(
+        &mut self,
+        create: &incoming::Create<'_>,
+        op: i32,
+    ) -> Result<(String, Stat), ErrorCode> {
+        let mode = Mode::judge(create, op, self.extended_types)?;
+        let path = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        if !path::has_parent(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        let acl = self.caller.identities.resolve(create.acl.as_deref())?;
+        let parent = self.node(parent)?;
+        self.check_allowed(parent, permission::CREATE)?;
+        let path = match mode.sequential {
+            true => format!("{path}{:010}", parent.create_counter()),
+            false => path.to_owned(),
+        };
+        if !path::is_valid(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.tree.get(&path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if matches!(parent.kind, Kind::Ephemeral(_)) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let kind = match mode.what {
+            NodeMode::Persistent => Kind::Persistent,
+            NodeMode::Ephemeral => Kind::Ephemeral(self.caller.session),
+            NodeMode::Container => Kind::Container,
+            NodeMode::Ttl(ttl) => Kind::Ttl(ttl),
+        };
+        let (own_acl, parent_acl) = (Arc::clone(&acl), Arc::clone(&parent.acl));
+        let new = NewNode {
+            data: owned(create.data.as_ref()),
+            acl,
+            kind,
+        };
+        let (stat, undo) = self
+            .tree
+            .create(&path, new, self.stamp)
+            .ok_or(ErrorCode::NoNode)?;
+        self.undo.push(undo);
+        self.changes.push(Change {
+            what: What::Created,
+            path: path.clone(),
+            acl: own_acl,
+            parent_acl: Some(parent_acl),
+        });
+        Ok((path, stat))
+    }
+
+    /// Removes a node. Its path is not checked beyond having a parent.
+    pub(crate) fn delete(
+        &mut self,
+        path: &incoming::NullablePath<'_>,
+        version: i32,
+    ) -> Result<(), ErrorCode> {
+        let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        if !path::has_parent(path) || path::RESERVED.contains(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        self.check_allowed(self.node(parent)?, permission::DELETE)?;
+        let node = self.node(path)?;
+        check_version(node.stat().version, version)?;
+        if !node.children.is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(path);
+        Ok(())
+    }
+
+    /// Removes a node that nobody needs to be asked about: a session has ended, or it is reaped.
+    pub(crate) fn remove(&mut self, path: &str) {
+        let acl = |path| self.tree.get(path).map(|node| Arc::clone(&node.acl));
+        let Some(own_acl) = acl(path) else { return };
+        let parent_acl = path::split(path).and_then(|(parent, _)| acl(parent));
+        if let Some(undo) = self.tree.delete(path, self.stamp.zxid) {
+            self.undo.push(undo);
+            let (what, path) = (What::Deleted, path.to_owned());
+            self.changes.push(Change {
+                what,
+                path,
+                acl: own_acl,
+                parent_acl,
+            });
+        }
+    }
+
+    /// Replaces a node's data.
+    pub(crate) fn set_data(&mut self, set: &incoming::SetData<'_>) -> Result<Stat, ErrorCode> {
+        let path = checked(set.path.as_deref())?;
+        let node = self.node(path)?;
+        self.check_allowed(node, permission::WRITE)?;
+        check_version(node.stat().version, set.version)?;
+        let acl = Arc::clone(&node.acl);
+        let data = owned(set.data.as_ref());
+        let (stat, undo) = self
+            .tree
+            .set_data(path, data, self.stamp)
+            .ok_or(ErrorCode::NoNode)?;
+        self.undo.push(undo);
+        let (what, path) = (What::DataChanged, path.to_owned());
+        self.changes.push(Change {
+            what,
+            path,
+            acl,
+            parent_acl: None,
+        });
+        Ok(stat)
+    }
+
+    /// Replaces a node's access control list. No watch sees it, and no multi may hold it.
+    pub(crate) fn set_acl(&mut self, set: &incoming::SetAcl<'_>) -> Result<Stat, ErrorCode> {
+        let path = checked(set.path.as_deref())?;
+        let acl: Arc<[Acl]> = self.caller.identities.resolve(set.acl.as_deref())?;
+        let node = self.node(path)?;
+        self.check_allowed(node, permission::ADMIN)?;
+        check_version(node.stat().aversion, set.version)?;
+        self.tree.set_acl(path, acl).ok_or(ErrorCode::NoNode)
+    }
+
+    /// Compares a version and changes nothing.
+    pub(crate) fn check(
+        &self,
+        path: &incoming::NullablePath<'_>,
+        version: i32,
+    ) -> Result<(), ErrorCode> {
+        let node = self.node(checked(path.as_deref())?)?;
+        self.check_allowed(node, permission::READ)?;
+        check_version(node.stat().version, version)
+    }
+
+    fn node(&self, path: &str) -> Result<&Node, ErrorCode> {
+        self.tree.get(path).ok_or(ErrorCode::NoNode)
+    }
+
+    fn check_allowed(&self, node: &Node, needed: i32) -> Result<(), ErrorCode> {
+        if self.caller.identities.allowed(&node.acl, needed) {
+            Ok(())
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+}
+
+/// The largest time to live, in milliseconds: forty bits.
+const TTL_MAX: i64 = (1 << 40) - 1;
+
+struct Mode {
+    sequential: bool,
+    what: NodeMode,
+}
+
+enum NodeMode {
+    Persistent,
+    Ephemeral,
+    Container,
+    /// In milliseconds.
+    Ttl(i64),
+}
+
+impl Mode {
+    fn judge(
+        create: &incoming::Create<'_>,
+        op: i32,
+        extended_types: bool,
+    ) -> Result<Self, ErrorCode> {
+        let ttl = create.ttl.unwrap_or(-1);
+        let (sequential, what) = match create.flags {
+            0 | 4 => (false, NodeMode::Persistent),
+            1 => (false, NodeMode::Ephemeral),
+            2 => (true, NodeMode::Persistent),
+            3 => (true, NodeMode::Ephemeral),
+            flags @ (5 | 6) => {
+                if !extended_types {
+                    return Err(ErrorCode::Unimplemented);
+                }
+                if !(1..=TTL_MAX).contains(&ttl) {
+                    return Err(ErrorCode::BadArguments);
+                }
+                (flags == 6, NodeMode::Ttl(ttl))
+            }
+            _ => return Err(ErrorCode::BadArguments),
+        };
+        match (op, what) {
+            (op::CREATE_CONTAINER, _) => Ok(Self {
+                sequential,
+                what: NodeMode::Container,
+            }),
+            (op::CREATE_TTL, NodeMode::Ttl(ttl)) => Ok(Self {
+                sequential,
+                what: NodeMode::Ttl(ttl),
+            }),
+            // With a negative time to live a real server lets this through, and breaks down.
+            (op::CREATE_TTL, _) => Err(ErrorCode::BadArguments),
+            (_, what) => Ok(Self { sequential, what }),
+        }
+    }
+}
+
+/// The full check, which a null path does not pass either.
+fn checked(path: Option<&str>) -> Result<&str, ErrorCode> {
+    path.filter(|path| path::is_valid(path))
+        .ok_or(ErrorCode::BadArguments)
+}
+
+/// −1 is any version; everything else is compared as it stands.
+fn check_version(version: i32, expected: i32) -> Result<(), ErrorCode> {
+    if expected == -1 || expected == version {
+        Ok(())
+    } else {
+        Err(ErrorCode::BadVersion)
+    }
+}
+
+/// A copy of the data: a slice would keep the whole buffer alive that it was read into.
+fn owned(data: Option<&Bytes>) -> Option<Bytes> {
+    data.map(|data| Bytes::copy_from_slice(data))
+}

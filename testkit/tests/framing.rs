@@ -1,0 +1,220 @@
+//! Frames, headers, transaction numbers, and what is refused.
+
+mod support;
+
+use homing_protocol::{CreateMode, Empty, op};
+use support::{Raw, Rig};
+
+#[test]
+fn a_frame_of_no_bytes_or_fewer_closes_the_connection_silently() {
+    for len in ["00000000", "ffffffff", "80000000"] {
+        let mut rig = Rig::new();
+        let peer = rig.peer();
+        rig.give(peer.connection, &support::unhex(len));
+        assert!(rig.is_closed(peer.connection), "{len}");
+        assert!(rig.take(peer.connection).is_empty());
+    }
+}
+
+#[test]
+fn the_largest_frame_is_taken_and_one_byte_more_is_not() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    // exists "/" with a watch of no interest, and rubbish behind it up to the limit.
+    let mut body = support::path_body("/").0;
+    body.resize(0xF_FFFF - 8, 0);
+    assert_eq!(rig.call(peer, op::EXISTS, &Raw(body)).err(), 0);
+    rig.give(peer.connection, &0x10_0000_u32.to_be_bytes());
+    assert!(rig.is_closed(peer.connection));
+}
+
+#[test]
+fn a_frame_shorter_than_a_header_closes_the_connection() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.give(peer.connection, b"\0\0\0\x07\0\0\0\x01\0\0\0");
+    assert!(rig.is_closed(peer.connection));
+    assert!(rig.take(peer.connection).is_empty());
+}
+
+#[test]
+fn a_body_that_cannot_be_read_costs_the_request_only() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let zxid = rig.server.last_zxid();
+    let read = rig.call(peer, op::GET_DATA, &Raw::from("7fffffff 2f"));
+    assert_eq!((read.err(), read.header.zxid), (-5, zxid));
+    // A write takes its number before it is looked at.
+    let write = rig.call(peer, op::CREATE, &Raw::from("00"));
+    assert_eq!((write.err(), write.header.zxid), (-5, zxid + 1));
+    assert_eq!(write.body().len(), 0);
+    assert_eq!(rig.ping(peer).err(), 0);
+}
+
+#[test]
+fn bytes_behind_a_body_are_ignored() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let mut body = support::path_body("/").0;
+    body.extend_from_slice(b"\0and more");
+    assert_eq!(rig.call(peer, op::GET_DATA, &Raw(body)).err(), 0);
+}
+
+#[test]
+fn any_byte_but_zero_is_true() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let mut body = support::path_body("/nope").0;
+    body.push(0x80);
+    assert_eq!(rig.call(peer, op::EXISTS, &Raw(body)).err(), -101);
+    assert_eq!(rig.server.watch_count(), 1);
+}
+
+#[test]
+fn an_operation_that_is_not_there_is_refused_and_costs_the_connection() {
+    for op in [0, 10, 13, 20, 23, 99, 108, -10, -1, i32::MAX] {
+        let mut rig = Rig::new();
+        let peer = rig.peer();
+        let answer = rig.call(peer, op, &Empty);
+        assert_eq!((answer.err(), answer.header.zxid), (-6, -1), "{op}");
+        assert!(rig.is_closed(peer.connection));
+        assert_eq!(rig.server.sessions().len(), 1, "the session stays");
+    }
+}
+
+#[test]
+fn a_ping_is_answered_with_its_own_xid_whatever_it_had() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let answer = rig.call_with_xid(peer, 77, op::PING, &Empty);
+    assert_eq!(
+        (answer.header.xid, answer.err(), answer.header.zxid),
+        (-2, 0, 1)
+    );
+}
+
+#[test]
+fn other_xids_are_echoed() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    for xid in [0, -1, -8, i32::MIN, i32::MAX] {
+        assert_eq!(
+            rig.call_with_xid(peer, xid, op::SYNC, &support::path_body("/"))
+                .header
+                .xid,
+            xid
+        );
+    }
+}
+
+#[test]
+fn a_failed_write_takes_a_transaction_number_and_a_read_takes_none() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    assert_eq!(rig.server.last_zxid(), 1);
+    assert_eq!(rig.delete(peer, "/nope").header.zxid, 2);
+    assert_eq!(
+        rig.create(peer, "/a", CreateMode::Persistent).header.zxid,
+        3
+    );
+    assert_eq!(rig.get(peer, "/a", false).header.zxid, 3);
+    assert_eq!(rig.exists(peer, "/nope", false).header.zxid, 3);
+    assert_eq!(rig.call(peer, op::RECONFIG, &Empty).header.zxid, 4);
+    assert_eq!(rig.server.last_zxid(), 4);
+}
+
+#[test]
+fn sync_echoes_any_path_even_none() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    assert_eq!(
+        rig.call(peer, op::SYNC, &support::path_body("not/there"))
+            .path(),
+        "not/there"
+    );
+    let null = rig.call(peer, op::SYNC, &Raw::from("ffffffff"));
+    assert_eq!((null.err(), &null.body()[..]), (0, &[0xff; 4][..]));
+}
+
+#[test]
+fn reconfig_is_disabled() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let body = Raw::from("ffffffff ffffffff ffffffff ffffffffffffffff");
+    assert_eq!(rig.call(peer, op::RECONFIG, &body).err(), -123);
+    assert_eq!(rig.ping(peer).err(), 0);
+}
+
+#[test]
+fn sasl_is_answered_with_null_by_a_server_that_has_none() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let answer = rig.call(peer, op::SASL, &Raw::from("00000000"));
+    assert_eq!(
+        (answer.err(), answer.header.zxid, &answer.body()[..]),
+        (0, 0, &[0xff; 4][..])
+    );
+}
+
+#[test]
+fn bytes_for_a_connection_that_is_gone_are_dropped() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.server.close_connection(peer.connection);
+    rig.give(peer.connection, b"\0\0\0\x08\xff\xff\xff\xfe\0\0\0\x0b");
+    assert!(rig.take(peer.connection).is_empty());
+}
+
+/// The answer to a word, and whether the connection was closed behind it.
+fn ask(rig: &mut Rig, word: &[u8]) -> (String, bool) {
+    use homing_testkit::Output;
+    let connection = rig.accept();
+    rig.server
+        .handle_bytes(rig.now, connection, &mut word.into());
+    let mut answer = String::new();
+    let mut closed = false;
+    while let Some(output) = rig.server.poll_output() {
+        match output {
+            Output::Send(_, bytes) => answer.push_str(std::str::from_utf8(&bytes).unwrap()),
+            Output::Close(_) => closed = true,
+        }
+    }
+    (answer, closed)
+}
+
+#[test]
+fn only_srvr_is_answered_unless_others_are_allowed() {
+    let mut rig = Rig::new();
+    let refused = "ruok is not executed because it is not in the whitelist.\n";
+    assert_eq!(ask(&mut rig, b"ruok"), (refused.into(), true));
+    let (srvr, closed) = ask(&mut rig, b"srvr\n");
+    assert!(closed);
+    for line in [
+        "Zookeeper version: 3.8.0-",
+        "\nConnections: 1\n",
+        "\nZxid: 0x0\n",
+        "\nNode count: 5\n",
+    ] {
+        assert!(srvr.contains(line), "{line:?} is missing in {srvr}");
+    }
+
+    let mut rig = Rig::with(|config| config.four_letter_words = vec!["ruok".into(), "isro".into()]);
+    assert_eq!(ask(&mut rig, b"ruok"), ("imok".into(), true));
+    assert_eq!(ask(&mut rig, b"isro"), ("rw".into(), true));
+    assert!(ask(&mut rig, b"srvr").0.contains("not in the whitelist"));
+}
+
+#[test]
+fn an_unknown_word_is_a_length_out_of_bounds() {
+    let mut rig = Rig::new();
+    assert_eq!(ask(&mut rig, b"abcd"), (String::new(), true));
+}
+
+#[test]
+fn a_word_is_one_only_before_the_handshake() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.give(peer.connection, b"srvr");
+    assert!(rig.is_closed(peer.connection));
+    assert!(rig.take(peer.connection).is_empty());
+}

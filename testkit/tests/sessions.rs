@@ -1,0 +1,156 @@
+//! How sessions end.
+
+mod support;
+
+use std::time::Duration;
+
+use homing_protocol::{CreateMode, Empty, EventType, op};
+use support::{Rig, resume};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_silent_session_expires_on_the_tick_after_its_time_out() {
+    let mut rig = Rig::new();
+    rig.accept();
+    rig.advance(SECOND / 2);
+    // Ticks are counted from the first accept: 0.5 s + 4 s rounds up to 6 s.
+    let peer = rig.session(4000);
+    rig.advance(Duration::from_millis(5499));
+    assert_eq!(rig.server.sessions().len(), 1);
+    rig.advance(Duration::from_millis(1));
+    assert_eq!(rig.server.sessions(), []);
+    assert!(rig.is_closed(peer.connection));
+    assert!(rig.take(peer.connection).is_empty());
+}
+
+#[test]
+fn pings_and_requests_keep_a_session_alive() {
+    let mut rig = Rig::new();
+    let peer = rig.session(4000);
+    for _ in 0..10 {
+        rig.advance(3 * SECOND);
+        rig.ping(peer);
+        rig.advance(3 * SECOND);
+        rig.exists(peer, "/", false);
+    }
+    assert_eq!(rig.server.sessions().len(), 1);
+}
+
+#[test]
+fn a_session_outlives_its_connection_until_it_expires() {
+    let mut rig = Rig::new();
+    let peer = rig.session(4000);
+    rig.create(peer, "/e", CreateMode::Ephemeral);
+    rig.server.handle_disconnected(rig.now, peer.connection);
+    assert!(rig.server.node_exists("/e"));
+    assert_eq!(rig.server.sessions()[0].connection, None);
+    rig.advance(6 * SECOND);
+    assert!(!rig.server.node_exists("/e"));
+    assert_eq!(rig.handshake(&resume(peer, 4000)).1.unwrap().timeout_ms, 0);
+}
+
+#[test]
+fn expiry_is_one_transaction_for_all_ephemerals() {
+    let mut rig = Rig::new();
+    let (doomed, other) = (rig.session(4000), rig.session(30_000));
+    rig.make(other, &["/p"]);
+    for name in ["/p/a", "/p/b"] {
+        rig.create(doomed, name, CreateMode::Ephemeral);
+    }
+    let zxid = rig.server.last_zxid();
+    let stat = rig.exists(other, "/p", false).stat();
+    assert_eq!((stat.num_children, stat.cversion), (2, 2));
+    rig.children(other, "/p", true);
+    rig.exists(other, "/p/a", true);
+    rig.exists(other, "/p/b", true);
+
+    rig.advance(6 * SECOND);
+    assert_eq!(rig.server.last_zxid(), zxid + 1);
+    let mut events = rig.take_events(other.connection);
+    events.sort_by_key(|(kind, path)| (*kind as i32, path.clone()));
+    let expected = [
+        (EventType::NodeDeleted, "/p/a".into()),
+        (EventType::NodeDeleted, "/p/b".into()),
+        // A one-shot watch sees the first of them.
+        (EventType::NodeChildrenChanged, "/p".into()),
+    ];
+    assert_eq!(events, expected);
+    let stat = rig.exists(other, "/p", false).stat();
+    assert_eq!(
+        (stat.num_children, stat.cversion, stat.pzxid),
+        (0, 4, zxid + 1)
+    );
+}
+
+#[test]
+fn a_closed_session_takes_its_ephemerals_along() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.create(peer, "/e", CreateMode::Ephemeral);
+    rig.exists(peer, "/e", true);
+    let zxid = rig.server.last_zxid();
+    let answer = rig.call(peer, op::CLOSE_SESSION, &Empty);
+    // What happens to the own nodes is told before the reply.
+    assert_eq!(answer.events, [(EventType::NodeDeleted, "/e".into())]);
+    assert_eq!(
+        (answer.header.zxid, answer.err(), answer.body().len()),
+        (zxid + 1, 0, 0)
+    );
+    assert!(rig.is_closed(peer.connection));
+    assert!(!rig.server.node_exists("/e"));
+}
+
+#[test]
+fn what_follows_a_close_is_dropped() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.give(
+        peer.connection,
+        b"\0\0\0\x08\0\0\0\x01\xff\xff\xff\xf5\0\0\0\x08\xff\xff\xff\xfe\0\0\0\x0b",
+    );
+    assert_eq!(rig.take(peer.connection).len(), 1);
+}
+
+#[test]
+fn a_resumed_session_lives_by_its_new_time_out() {
+    let mut rig = Rig::new();
+    let peer = rig.session(4000);
+    let (connection, _) = rig.handshake(&resume(peer, 20_000));
+    rig.advance(19 * SECOND);
+    assert!(!rig.is_closed(connection));
+    rig.advance(3 * SECOND);
+    assert!(rig.is_closed(connection));
+}
+
+#[test]
+fn a_restart_gives_every_session_its_time_again() {
+    let mut rig = Rig::new();
+    let peer = rig.session(4000);
+    rig.now = rig.now.after(60 * SECOND);
+    rig.server.handle_restart(rig.now);
+    rig.advance(4 * SECOND);
+    let (_, response) = rig.handshake(&resume(peer, 4000));
+    assert_eq!(response.unwrap().session_id, peer.session);
+}
+
+#[test]
+fn ephemerals_are_listed_by_the_raw_prefix_of_their_path() {
+    let mut rig = Rig::new();
+    let (peer, other) = (rig.peer(), rig.peer());
+    rig.make(peer, &["/a"]);
+    for path in ["/a/1", "/ab", "/b"] {
+        rig.create(peer, path, CreateMode::Ephemeral);
+    }
+    rig.create(other, "/a/2", CreateMode::Ephemeral);
+    let mut list = |prefix: &str| {
+        rig.call(peer, op::GET_EPHEMERALS, &support::path_body(prefix))
+            .names()
+    };
+    assert_eq!(list("/"), ["/a/1", "/ab", "/b"]);
+    assert_eq!(list(" "), ["/a/1", "/ab", "/b"]);
+    assert_eq!(list("/a"), ["/a/1", "/ab"]);
+    assert_eq!(list("/a/"), ["/a/1"]);
+    let null = rig.call(peer, op::GET_EPHEMERALS, &support::Raw::from("ffffffff"));
+    assert_eq!(null.names().len(), 3);
+}

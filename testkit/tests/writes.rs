@@ -1,0 +1,320 @@
+//! create, delete, setData: what they do, and which of several errors is told.
+
+mod support;
+
+use homing_protocol::{Acl, Create, CreateMode, Delete, GetChildren, SetData, op};
+use support::{Answer, Peer, Raw, Rig};
+
+fn create(rig: &mut Rig, peer: Peer, path: &str, flags: i32, acl: &[Acl]) -> Answer {
+    let mut body = bytes::BytesMut::new();
+    let mode = CreateMode::Persistent;
+    let create = Create {
+        path: path.into(),
+        data: b"",
+        acl,
+        mode,
+    };
+    homing_protocol::Record::encode(&create, &mut body);
+    let flags_at = body.len() - 4;
+    body[flags_at..].copy_from_slice(&flags.to_be_bytes());
+    rig.call(peer, op::CREATE, &Raw(body.into()))
+}
+
+fn delete(rig: &mut Rig, peer: Peer, path: &str, version: i32) -> i32 {
+    rig.call(
+        peer,
+        op::DELETE,
+        &Delete {
+            path: path.into(),
+            version,
+        },
+    )
+    .err()
+}
+
+fn set(rig: &mut Rig, peer: Peer, path: &str, version: i32) -> i32 {
+    rig.call(
+        peer,
+        op::SET_DATA,
+        &SetData {
+            path: path.into(),
+            data: b"",
+            version,
+        },
+    )
+    .err()
+}
+
+#[test]
+fn a_create_is_refused_for_the_first_reason_in_the_servers_order() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/x"]);
+    let open = Acl::open();
+    let rows: [(&str, i32, &[Acl], i32); 17] = [
+        ("foo", 0, &open, -8),
+        ("", 0, &open, -8),
+        ("foo", 0, &[], -8),
+        ("/a\0b", 0, &[], -8),
+        ("/", 0, &open, -110),
+        ("/x", 0, &open, -110),
+        ("/missing/", 0, &open, -101),
+        ("/x/", 0, &open, -8),
+        ("//x", 0, &open, -8),
+        ("/x//y", 0, &open, -101),
+        ("/missing/y", 0, &[], -114),
+        ("/x/.", 0, &[], -114),
+        ("/x/.", 0, &open, -8),
+        ("/x/\u{FFFD}", 0, &open, -8),
+        ("/x/y", 7, &[], -8),
+        ("/x/y", -1, &open, -8),
+        // Nodes with a time to live are switched off, which comes before the path.
+        ("foo", 5, &[], -6),
+    ];
+    for (path, flags, acl, err) in rows {
+        assert_eq!(
+            create(&mut rig, peer, path, flags, acl).err(),
+            err,
+            "{path:?} {flags}"
+        );
+    }
+}
+
+#[test]
+fn an_ephemeral_node_has_no_children() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.create(peer, "/e", CreateMode::Ephemeral);
+    assert_eq!(
+        rig.exists(peer, "/e", false).stat().ephemeral_owner,
+        peer.session
+    );
+    assert_eq!(create(&mut rig, peer, "/e/x", 0, &Acl::open()).err(), -108);
+    // The path is judged first.
+    assert_eq!(create(&mut rig, peer, "/e/", 0, &Acl::open()).err(), -8);
+}
+
+#[test]
+fn sequential_names_count_all_children_ever_created() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/p", "/p/plain"]);
+    let mut next = |path: &str, mode| rig.create(peer, path, mode).path();
+    assert_eq!(
+        next("/p/a-", CreateMode::PersistentSequential),
+        "/p/a-0000000001"
+    );
+    assert_eq!(
+        next("/p/b-", CreateMode::EphemeralSequential),
+        "/p/b-0000000002"
+    );
+    assert_eq!(
+        next("/p/", CreateMode::PersistentSequential),
+        "/p/0000000003"
+    );
+    rig.delete(peer, "/p/plain");
+    assert_eq!(rig.create(peer, "/p/.", CreateMode::Persistent).err(), -8);
+    assert_eq!(
+        rig.create(peer, "/p/c", CreateMode::PersistentSequential)
+            .path(),
+        "/p/c0000000004",
+    );
+    let stat = rig.exists(peer, "/p", false).stat();
+    assert_eq!((stat.cversion, stat.num_children), (6, 4));
+}
+
+#[test]
+fn a_sequential_name_can_be_taken() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/p", "/p/a0000000001"]);
+    assert_eq!(
+        rig.create(peer, "/p/a", CreateMode::PersistentSequential)
+            .err(),
+        -110
+    );
+    rig.make(peer, &["/p/other"]);
+    assert_eq!(
+        rig.create(peer, "/p/a", CreateMode::PersistentSequential)
+            .path(),
+        "/p/a0000000002"
+    );
+}
+
+#[test]
+fn the_counter_of_sequential_names_overflows() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/p"]);
+    assert!(rig.server.set_create_counter("/p", i32::MAX));
+    let mut next = || {
+        rig.create(peer, "/p/a", CreateMode::PersistentSequential)
+            .path()
+    };
+    assert_eq!(
+        (next(), next()),
+        ("/p/a2147483647".into(), "/p/a-2147483648".into())
+    );
+}
+
+#[test]
+fn a_delete_is_refused_for_the_first_reason_in_the_servers_order() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/y", "/y/b"]);
+    let rows = [
+        ("y", -1, -8),
+        ("/y\0", -1, -8),
+        ("/", -1, -8),
+        ("/zookeeper", -1, -8),
+        ("/zookeeper/quota", -1, -8),
+        ("/zookeeper/config", -1, -8),
+        ("/missing/b", -1, -101),
+        ("/nope", 7, -101),
+        // The path is not checked any further.
+        ("/y/b/", -1, -101),
+        ("/y/.", -1, -101),
+        ("/y", 7, -103),
+        ("/y", -2, -103),
+        ("/y", 0, -111),
+        ("/y/b", 0, 0),
+        ("/y", -1, 0),
+    ];
+    for (path, version, err) in rows {
+        assert_eq!(
+            delete(&mut rig, peer, path, version),
+            err,
+            "{path:?} {version}"
+        );
+    }
+}
+
+#[test]
+fn set_data_is_refused_for_the_first_reason_in_the_servers_order() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/y"]);
+    let rows = [
+        ("", -1, -8),
+        ("y", -1, -8),
+        ("/y/", -1, -8),
+        ("/nope", 7, -101),
+        ("/y", 7, -103),
+        ("/y", -2, -103),
+        ("/y", 0, 0),
+        ("/y", 0, -103),
+        ("/y", 1, 0),
+        ("/y", -1, 0),
+        ("/", -1, 0),
+        ("/zookeeper", -1, 0),
+        ("/zookeeper/config", -1, -102),
+    ];
+    for (path, version, err) in rows {
+        assert_eq!(
+            set(&mut rig, peer, path, version),
+            err,
+            "{path:?} {version}"
+        );
+    }
+    let null = Raw::from("ffffffff ffffffff ffffffff");
+    assert_eq!(rig.call(peer, op::SET_DATA, &null).err(), -8);
+}
+
+#[test]
+fn children_of_the_reserved_nodes() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/zookeeper/a", "/zookeeper/quota/a"]);
+    let open = Acl::open();
+    assert_eq!(
+        create(&mut rig, peer, "/zookeeper/config/a", 0, &open).err(),
+        -102
+    );
+}
+
+#[test]
+fn stats_tell_what_happened() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let created_at = rig.now.unix_ms;
+    let stat = rig.create(peer, "/a", CreateMode::Persistent).last_stat();
+    assert_eq!((stat.czxid, stat.mzxid, stat.pzxid), (2, 2, 2));
+    assert_eq!((stat.ctime, stat.mtime), (created_at, created_at));
+
+    rig.advance(std::time::Duration::from_millis(5));
+    let set = rig.set(peer, "/a", b"123").stat();
+    assert_eq!((set.version, set.mzxid, set.mtime), (1, 3, created_at + 5));
+    assert_eq!((set.czxid, set.ctime, set.data_length), (2, created_at, 3));
+
+    rig.create(peer, "/a/b", CreateMode::Persistent);
+    let stat = rig.exists(peer, "/a", false).stat();
+    assert_eq!((stat.pzxid, stat.mzxid, stat.mtime), (4, 3, created_at + 5));
+    rig.delete(peer, "/a/b");
+    let stat = rig.exists(peer, "/a", false).stat();
+    assert_eq!((stat.pzxid, stat.cversion, stat.num_children), (5, 2, 0));
+}
+
+#[test]
+fn null_data_is_kept_apart_from_empty_data() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/empty", "/null"]);
+    let mut body = support::path_body("/null").0;
+    body.extend_from_slice(&support::unhex("ffffffff ffffffff"));
+    assert_eq!(
+        rig.call(peer, op::SET_DATA, &Raw(body)).stat().data_length,
+        0
+    );
+    assert_eq!(rig.get(peer, "/null", false).body()[..4], [0xff; 4]);
+    assert_eq!(rig.get(peer, "/empty", false).body()[..4], [0; 4]);
+}
+
+#[test]
+fn reads_check_no_path() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    for path in ["x", "//", "/x/", "/.", "/\0"] {
+        assert_eq!(rig.get(peer, path, false).err(), -101, "{path:?}");
+        assert_eq!(rig.children(peer, path, false).err(), -101, "{path:?}");
+    }
+    assert_eq!(rig.exists(peer, "/\0", false).err(), -8);
+    assert_eq!(rig.exists(peer, "/x/", false).err(), -101);
+    // The root has the empty name too.
+    assert_eq!(rig.exists(peer, "", false).stat().num_children, 1);
+    for op in [op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_ACL] {
+        assert_eq!(
+            rig.call(peer, op, &Raw::from("ffffffff 00")).err(),
+            -5,
+            "{op}"
+        );
+    }
+}
+
+#[test]
+fn children_are_listed_with_and_without_the_stat() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/p", "/p/b", "/p/a", "/p/a/deep"]);
+    let list = GetChildren {
+        path: "/p".into(),
+        watch: false,
+    };
+    assert_eq!(rig.call(peer, op::GET_CHILDREN, &list).names(), ["a", "b"]);
+    let both = rig.children(peer, "/p", false);
+    assert_eq!(both.names(), ["a", "b"]);
+    assert_eq!(both.last_stat().num_children, 2);
+}
+
+#[test]
+fn all_descendants_are_counted() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    let count = |rig: &mut Rig, path| {
+        let answer = rig.call(peer, op::GET_ALL_CHILDREN_NUMBER, &support::path_body(path));
+        (answer.err(), answer.body().to_vec())
+    };
+    assert_eq!(count(&mut rig, "/"), (0, vec![0, 0, 0, 3]));
+    rig.make(peer, &["/p", "/p/a", "/p/a/b", "/pp"]);
+    assert_eq!(count(&mut rig, "/p"), (0, vec![0, 0, 0, 2]));
+    assert_eq!(count(&mut rig, "/nope").0, -101);
+}
