@@ -67,6 +67,6 @@ pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};
 pub use path::{PathError, validate_path};
 pub use request::{
-    Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, PathRef, SetData, Sync,
+    Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, PathRef, RemoveWatches, SetData, Sync,
     put_request, request_len,
 };

@@ -209,6 +209,32 @@ impl Record for SetData<'_> {
     }
 }
 
+/// The body of removeWatches: all watches that the connection has on a path.
+///
+/// ```
+/// use homing_protocol::{Record, RemoveWatches};
+/// assert_eq!(RemoveWatches { path: "/a".into() }.encoded_len(), 10);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoveWatches<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+}
+
+impl Record for RemoveWatches<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        out.put_i32(ANY_WATCHER);
+    }
+}
+
+/// The kind of watcher that stands for all kinds.
+const ANY_WATCHER: i32 = 3;
+
 /// The body of sync.
 ///
 /// ```

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use homing_transport::Fate;
 
 use crate::status::SessionEnd;
+use crate::watches::WatchNote;
 
 /// How a request ended: the server replied, or it did not.
 pub type Answer = Result<Reply, Unanswered>;
@@ -19,13 +20,29 @@ pub type Answer = Result<Reply, Unanswered>;
 /// use homing_session::Note;
 /// assert_ne!(Note::Plain, Note::Close);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
     /// Nothing is to be done but to hand the reply to its slot.
     Plain,
     /// The session is over when the reply is there.
     Close,
+    /// A watch is armed when the reply says that the server has set it.
+    Watch(Box<WatchNote>),
+    /// A watch is removed that nobody wants any more.
+    Unwatch,
+    /// An identity is added to the connection; the reply comes outside the line.
+    Auth,
+}
+
+impl Note {
+    /// The server path on which the request is to set a watch.
+    pub(crate) fn watched_path(&self) -> Option<&str> {
+        match self {
+            Self::Watch(note) => Some(&note.path),
+            _ => None,
+        }
+    }
 }
 
 /// A server's reply. The body is for the puller to decode.

@@ -1,18 +1,20 @@
 //! What a server sends: told apart by headers, matched with the line.
 
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::frame::{self, FrameError, LENGTH_LEN};
 use homing_protocol::{
-    ConnectResponse, DecodeError, Reader, Record, ReplyHeader, WatchedEvent, xid,
+    ConnectResponse, DecodeError, ErrorCode, Reader, Record, ReplyHeader, WatchedEvent, xid,
 };
 use homing_transport::{Fate, Line};
 
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
-use crate::session::Link;
+use crate::link::Link;
 use crate::status::Failure;
+use crate::watches::{WatchKind, Watches};
 
 /// A frame that has its place in the order of things.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub(crate) enum Inbound {
     Reply(ReplyHeader, Bytes),
     /// A reply over the limit, with its length in bytes.
     TooLarge(ReplyHeader, usize),
+    /// The answer to an authentication of a caller's.
+    Auth(ReplyHeader),
+    /// A notification, and its zxid where the server tells.
+    Event(WatchedEvent, Option<i64>),
 }
 
 /// A server's answer to the handshake.
@@ -163,78 +169,189 @@ fn sort(link: &mut Link, now: Instant, frame: Bytes) -> Result<Option<Inbound>, 
             let mut reader = Reader::new(&frame);
             reader.skip(ReplyHeader::LEN, "header").map_err(bad)?;
             let event = WatchedEvent::read(&mut reader).map_err(bad)?;
-            tracing::trace!(path = event.path, kind = ?event.kind, "an event that nobody watches for");
-            Ok(None)
+            let zxid = (header.zxid > 0).then_some(header.zxid);
+            return Ok(Some(Inbound::Event(event, zxid)));
         }
+        // One that nobody sent for proves nothing about what we sent.
         xid::PING => {
-            // One that nobody sent for proves nothing about what we sent.
-            if link.pings > 0 {
-                link.pings -= 1;
+            if let Some(sent_at) = link.pings.pop_front() {
                 link.progress_at = now;
+                link.answered_frame(sent_at);
+                link.ping_took = Some(now.saturating_duration_since(sent_at));
             }
-            Ok(None)
+            return Ok(None);
+        }
+        // Its zxid counts for nothing: another batch may not have been caught up with yet.
+        xid::SET_WATCHES if link.restorations_due > 0 => {
+            link.restorations_due -= 1;
+            if header.err != 0 {
+                let code = ErrorCode::from_code(header.err);
+                return Err(WhyLost::Protocol(format!(
+                    "{code} when watches were restored"
+                )));
+            }
+        }
+        xid::AUTH if link.auths_due.is_empty() => {
+            link.progress_at = now;
+            return Ok(Some(Inbound::Auth(header)));
+        }
+        xid::AUTH => {
+            if let Some(scheme) = link.auths_due.pop_front()
+                && header.err != 0
+            {
+                link.refused_auth = Some(scheme);
+            }
         }
         _ => {
             link.progress_at = now;
-            Ok(Some(Inbound::Reply(header, frame)))
+            return Ok(Some(Inbound::Reply(header, frame)));
         }
     }
+    link.progress_at = now;
+    Ok(None)
 }
 
 fn bad(error: DecodeError) -> WhyLost {
     WhyLost::Protocol(format!("a malformed frame: {error}"))
 }
 
-/// Matches replies with the line, in one pass. `Ok(true)` when the session was closed by one.
-pub(crate) fn dispatch(
-    line: &mut Line<'_, Note, Answer>,
-    frames: &mut Vec<Inbound>,
-    last_zxid: &mut i64,
-    limit: usize,
-) -> Result<bool, WhyLost> {
-    for frame in frames.drain(..) {
-        let (header, answer) = match frame {
-            Inbound::Reply(header, frame) => (
-                header,
-                Ok(Reply {
-                    zxid: header.zxid,
-                    err: header.err,
-                    frame,
-                }),
-            ),
-            Inbound::TooLarge(header, len) => {
-                let cause = Cause::ReplyTooLarge { len, limit };
-                (
-                    header,
-                    Err(Unanswered {
-                        fate: Fate::MaybeApplied,
-                        cause,
-                    }),
-                )
+/// What [`dispatch`] works on beside the line.
+pub(crate) struct Dispatch<'a> {
+    pub(crate) last_zxid: &'a mut i64,
+    pub(crate) reply_len_max: usize,
+    pub(crate) watches: &'a Watches,
+    pub(crate) wakers: &'a mut Vec<Waker>,
+}
+
+/// What a pass over the line has found out.
+#[derive(Debug, Default)]
+pub(crate) struct Dispatched {
+    /// How many requests were answered.
+    pub(crate) answered: u64,
+    /// The session was closed by a reply.
+    pub(crate) closed: bool,
+    /// An authentication of a caller's was refused.
+    pub(crate) auth_refused: bool,
+    /// The server does not know how to remove a watch.
+    pub(crate) cannot_unwatch: bool,
+    /// Watches are armed at the server that nobody wants.
+    pub(crate) has_idle_watches: bool,
+}
+
+impl Dispatch<'_> {
+    /// Matches replies with the line, in one pass and in the order of the wire: a watch is armed
+    /// by its reply, and told of the events behind it.
+    pub(crate) fn run(
+        mut self,
+        line: &mut Line<'_, Note, Answer>,
+        frames: &mut Vec<Inbound>,
+        done: &mut Dispatched,
+    ) -> Result<(), WhyLost> {
+        for frame in frames.drain(..) {
+            let (header, answer) = match frame {
+                Inbound::Reply(header, frame) => {
+                    let (zxid, err) = (header.zxid, header.err);
+                    (header, Ok(Reply { zxid, err, frame }))
+                }
+                Inbound::TooLarge(header, len) => {
+                    let cause = Cause::ReplyTooLarge {
+                        len,
+                        limit: self.reply_len_max,
+                    };
+                    (
+                        header,
+                        Err(Unanswered {
+                            fate: Fate::MaybeApplied,
+                            cause,
+                        }),
+                    )
+                }
+                Inbound::Event(event, zxid) => {
+                    tracing::trace!(path = event.path, kind = ?event.kind, "watch event");
+                    self.watches.fire(event, zxid, self.wakers);
+                    continue;
+                }
+                Inbound::Auth(header) => {
+                    pop_auth(line, header, done)?;
+                    continue;
+                }
+            };
+            check_xid(line, header)?;
+            self.check_zxid(header)?;
+            let is_answered = answer.is_ok();
+            done.answered += 1;
+            match line.pop(answer) {
+                Some(Note::Close) => done.closed = true,
+                Some(Note::Watch(note)) => {
+                    let kind = match (header.err, note.kind) {
+                        _ if !is_answered => None,
+                        (0, WatchKind::Exist) => Some(WatchKind::Data),
+                        (0, kind) => Some(kind),
+                        (NO_NODE, WatchKind::Exist) => Some(WatchKind::Exist),
+                        _ => None,
+                    };
+                    match kind {
+                        Some(kind) => done.has_idle_watches |= self.watches.arm(*note, kind),
+                        // The server has set it; nobody will learn that.
+                        None if header.err == 0 => {
+                            done.has_idle_watches |= self.watches.decline(*note);
+                        }
+                        None => {}
+                    }
+                }
+                Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
+                _ => {}
             }
-        };
-        match line.head() {
-            Some((due, _)) if due == header.xid => {}
-            Some((due, _)) => {
-                let what = format!("a reply with xid {} where {due} was due", header.xid);
-                return Err(WhyLost::Protocol(what));
-            }
-            None => {
-                let what = format!("a reply with xid {} that nobody asked for", header.xid);
-                return Err(WhyLost::Protocol(what));
+            if done.closed {
+                break;
             }
         }
+        Ok(())
+    }
+
+    fn check_zxid(&mut self, header: ReplyHeader) -> Result<(), WhyLost> {
         // Zero and −1 stand where a server does not tell.
         if header.zxid > 0 {
-            if header.zxid < *last_zxid {
-                let what = format!("zxid {:#x} after {last_zxid:#x}", header.zxid);
+            if header.zxid < *self.last_zxid {
+                let what = format!("zxid {:#x} after {:#x}", header.zxid, self.last_zxid);
                 return Err(WhyLost::Protocol(what));
             }
-            *last_zxid = header.zxid;
+            *self.last_zxid = header.zxid;
         }
-        if line.pop(answer) == Some(Note::Close) {
-            return Ok(true);
+        Ok(())
+    }
+}
+
+const NO_NODE: i32 = -101;
+const UNIMPLEMENTED: i32 = -6;
+
+fn check_xid(line: &Line<'_, Note, Answer>, header: ReplyHeader) -> Result<(), WhyLost> {
+    match line.head() {
+        Some((due, _)) if due == header.xid => Ok(()),
+        Some((due, _)) => {
+            let what = format!("a reply with xid {} where {due} was due", header.xid);
+            Err(WhyLost::Protocol(what))
+        }
+        None => {
+            let what = format!("a reply with xid {} that nobody asked for", header.xid);
+            Err(WhyLost::Protocol(what))
         }
     }
-    Ok(false)
+}
+
+fn pop_auth(
+    line: &mut Line<'_, Note, Answer>,
+    header: ReplyHeader,
+    done: &mut Dispatched,
+) -> Result<(), WhyLost> {
+    let reply = Reply {
+        zxid: header.zxid,
+        err: header.err,
+        frame: Bytes::new(),
+    };
+    if line.pop_aside(Ok(reply)).is_none() {
+        return check_xid(line, header);
+    }
+    done.auth_refused |= header.err != 0;
+    Ok(())
 }

@@ -43,16 +43,26 @@
 )]
 
 mod answer;
+mod auth;
 mod config;
 mod connect_string;
 mod hosts;
 mod inbound;
+mod link;
+mod secret;
 mod session;
+mod stats;
 mod status;
 mod timeouts;
+mod watches;
 
 pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, WhyLost};
+pub use auth::{Authentication, Authentications};
 pub use config::{Config, Credentials};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
+pub use homing_protocol::EventType;
+pub use secret::Secret;
 pub use session::{Session, Shared};
+pub use stats::{ExpiryReport, Stats};
 pub use status::{Attempt, Connection, Failure, SessionEnd, SessionState, StateChange, Status};
+pub use watches::{WatchEvent, WatchKind, WatchNote, WatchOutcome, WatchTicket, Watches};

@@ -1,25 +1,33 @@
 //! The engine: connects, keeps the session alive, and says what became of each request.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{
-    ConnectRequest, Empty, RequestHeader, SessionPassword, op, put_request, xid,
+    ConnectRequest, Empty, RemoveWatches, RequestHeader, SessionPassword, op, put_request,
+    request_len, xid,
 };
-use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
+use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue, Request};
 
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
+use crate::auth::Authentications;
 use crate::config::{Config, Credentials};
 use crate::connect_string::{Host, Server};
 use crate::hosts::Hosts;
-use crate::inbound::{self, Handshake, Inbound};
+use crate::inbound::{self, Dispatch, Dispatched, Handshake, Inbound};
+use crate::link::Link;
+use crate::secret;
+use crate::stats::ExpiryReport;
 use crate::status::{Attempt, Connection, Failure, SessionEnd, SessionState, Status};
 use crate::timeouts;
+use crate::watches::Watches;
 
 /// What a session shares with its users.
 ///
@@ -36,6 +44,19 @@ pub struct Shared {
     pub queue: Arc<Queue<Note, Answer>>,
     /// What is known of the session.
     pub status: Status,
+    /// Who is to be told when a node changes.
+    pub watches: Watches,
+    /// The identities that every connection has.
+    pub authentications: Authentications,
+    is_detached: AtomicBool,
+}
+
+impl Shared {
+    /// Ends the session here and leaves it to its time-out at the servers.
+    pub fn detach(&self) {
+        self.is_detached.store(true, Ordering::Release);
+        self.queue.nudge();
+    }
 }
 
 /// One ZooKeeper session, over as many connections as it takes.
@@ -43,8 +64,8 @@ pub struct Shared {
 /// See [`Engine`] for how to drive it; the crate's page has an example.
 ///
 /// Connecting is a list of steps, each of which waits for the one before: look the name up,
-/// dial, shake hands, let requests through. Authentication and the restoration of watches have
-/// their places between the last two.
+/// dial, shake hands. What follows is sent without waiting, in this order: identities, watches,
+/// requests. A SASL exchange will have its place between the two parts.
 #[derive(Debug)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -61,10 +82,19 @@ pub struct Session {
     session_timeout: Duration,
     /// The highest zxid in a reply: no server that knows less is ever followed.
     last_zxid: i64,
-    /// When a server last answered anything.
-    heard_at: Option<Instant>,
+    /// When the newest frame was sent that a server has answered.
+    lease_from: Option<Instant>,
+    /// The server does not know how to remove a watch, so it is not asked again.
+    cannot_unwatch: bool,
+    /// What names were last found to mean.
+    resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// The time of the last call, and when the next was wanted.
+    now: Option<Instant>,
+    wanted_at: Cell<Option<Instant>>,
     /// The queue is sealed; the session ends at this time whatever happens.
     close_until: Option<Instant>,
+    /// That time has come.
+    close_is_late: bool,
     /// Attempts that failed since a connection last settled; paces the log.
     failed_attempts: u64,
     requested_timeout: Duration,
@@ -99,7 +129,7 @@ enum Phase {
         until: Instant,
         asked: bool,
     },
-    Connected(Link),
+    Connected(Box<Link>),
     /// The driver was told to hang up, and has not said yet that it has.
     HangingUp {
         address: SocketAddr,
@@ -115,23 +145,8 @@ enum Why {
     Failed(Failure),
     /// The connection is no good any more.
     Lost { why: WhyLost, settled: bool },
-    /// The time to close the session is over.
-    CloseTimedOut,
-}
-
-#[derive(Debug)]
-pub(crate) struct Link {
-    address: SocketAddr,
-    /// When the server last answered a request or a ping.
-    pub(crate) progress_at: Instant,
-    /// When something was last given to the driver.
-    sent_at: Instant,
-    /// Pings that were not answered yet.
-    pub(crate) pings: u32,
-    /// When it will have lived long enough to be trusted; `None` once it has.
-    settles_at: Option<Instant>,
-    /// How many bytes are left of a reply that is over the limit and thrown away.
-    pub(crate) drain: usize,
+    /// The session has ended on this side; what became of each request is left to be told.
+    Ended(SessionEnd),
 }
 
 /// The driver is given no more of the queue while it has this much to write, in bytes: what
@@ -146,6 +161,9 @@ impl Session {
         let shared = Arc::new(Shared {
             queue,
             status: Status::new(),
+            watches: Watches::default(),
+            authentications: Authentications::default(),
+            is_detached: AtomicBool::new(false),
         });
         if let Some(credentials) = config.resume {
             shared.status.set_credentials(credentials);
@@ -160,8 +178,13 @@ impl Session {
             credentials: config.resume,
             session_timeout: config.session_timeout,
             last_zxid: 0,
-            heard_at: None,
+            lease_from: None,
+            cannot_unwatch: false,
+            resolved: BTreeMap::new(),
+            now: None,
+            wanted_at: Cell::new(None),
             close_until: None,
+            close_is_late: false,
             failed_attempts: 0,
             requested_timeout: config.session_timeout,
             connect_timeout: config.connect_timeout,
@@ -192,7 +215,7 @@ impl Session {
             self.phase = Phase::Pausing { until };
             return;
         };
-        let time_left = match self.heard_at {
+        let time_left = match self.lease_from {
             None => self.connect_timeout,
             Some(_) => self.session_timeout - timeouts::silence_max(self.session_timeout),
         };
@@ -237,6 +260,8 @@ impl Session {
             read_only: Some(false),
         };
         out.put_control(|bytes| inbound::put_frame(bytes, &request));
+        // The session's password.
+        out.wipe_when_written();
     }
 
     fn handle_handshake(&mut self, now: Instant, address: SocketAddr, answer: Handshake) {
@@ -277,25 +302,56 @@ impl Session {
     ) {
         self.credentials = Some(credentials);
         self.session_timeout = session_timeout;
-        self.heard_at = Some(now);
         self.addresses.clear();
         self.shared.queue.forget_dropped(&mut self.outbox);
         self.shared.status.set_credentials(credentials);
-        self.phase = Phase::Connected(Link {
-            address,
-            progress_at: now,
-            sent_at: now,
-            pings: 0,
-            settles_at: Some(now + timeouts::settled_after(session_timeout)),
-            drain: 0,
+        self.shared.status.update(|stats| {
+            stats.connections += 1;
+            stats.heard_at = Some(now);
         });
-        let session_id = credentials.session_id;
+        self.extend_lease(now);
+        let mut link = Link::new(now, address, session_timeout);
+        self.put_preamble(&mut link);
+        self.phase = Phase::Connected(Box::new(link));
+        self.announce();
+    }
+
+    /// What a connection is told before any request: the server applies an identity to all that
+    /// follows it, and a watch must be set before anything is read that could change.
+    fn put_preamble(&self, link: &mut Link) {
+        for authentication in self.shared.authentications.all() {
+            authentication.put_frame(&mut link.preamble);
+            link.auths_due.push_back(authentication.scheme.clone());
+        }
+        let watches = &self.shared.watches;
+        link.restorations_due = watches.put_restoration(self.last_zxid, &mut link.preamble);
+    }
+
+    /// Says that the session is connected, once identities and watches are as they were.
+    fn announce(&mut self) {
+        let Phase::Connected(link) = &mut self.phase else {
+            return;
+        };
+        if link.is_announced || !link.is_restored() {
+            return;
+        }
+        link.is_announced = true;
         let connection = Connection {
-            session_id,
-            session_timeout,
-            server: address,
+            session_id: self
+                .credentials
+                .map_or(0, |credentials| credentials.session_id),
+            session_timeout: self.session_timeout,
+            server: link.address,
         };
         self.enter(SessionState::Connected(connection));
+    }
+
+    fn extend_lease(&mut self, from: Instant) {
+        let from = self.lease_from.map_or(from, |lease| lease.max(from));
+        self.lease_from = Some(from);
+        self.shared
+            .status
+            .set_valid_until(from + self.session_timeout);
     }
 
     /// Why there is no connection, told by the driver or decided here.
@@ -312,14 +368,15 @@ impl Session {
                     settled,
                 );
             }
-            Why::CloseTimedOut => {
+            Why::Ended(end) => {
                 // What was handed over is told apart from what was not, as ever.
+                let answer = end_answer(&end, self.close_is_late);
                 self.shared
                     .queue
                     .give_back(unsent, &mut self.outbox, |note| {
-                        Err(close_timed_out(note, Fate::MaybeApplied))
+                        Err(answer(note, Fate::MaybeApplied))
                     });
-                self.end_with(SessionEnd::Closed, close_timed_out);
+                self.end(end);
             }
         }
         if !matches!(self.phase, Phase::Over) {
@@ -329,6 +386,9 @@ impl Session {
 
     fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
         self.failed_attempts += 1;
+        self.shared
+            .status
+            .update(|stats| stats.failed_attempts += 1);
         let Some(server) = self.server.clone() else {
             return;
         };
@@ -347,6 +407,9 @@ impl Session {
     }
 
     fn lost(&mut self, unsent: &Outgoing, lost: ConnectionLost, settled: bool) {
+        self.shared
+            .status
+            .update(|stats| stats.count_lost(&lost.why));
         let lost = Arc::new(lost);
         let mut close_was_lost = false;
         self.shared
@@ -382,16 +445,18 @@ impl Session {
 
     // The end.
 
-    fn end(&mut self, end: SessionEnd) {
-        let cause = Cause::Ended(end.clone());
-        self.end_with(end, |_, fate| Unanswered {
-            fate,
-            cause: cause.clone(),
-        });
+    /// Ends the session where there may be a stream: it is hung up first, so that the driver's
+    /// buffer tells which requests were handed over.
+    fn end_from_here(&mut self, end: SessionEnd) {
+        match &self.phase {
+            Phase::Connected(link) => self.hang_up(link.address, Why::Ended(end)),
+            Phase::HangingUp { .. } => {}
+            _ => self.end(end),
+        }
     }
 
     /// Ends the session: once, for everybody.
-    fn end_with(&mut self, end: SessionEnd, answer: impl Fn(&Note, Fate) -> Unanswered) {
+    fn end(&mut self, end: SessionEnd) {
         if matches!(self.phase, Phase::Over) {
             return;
         }
@@ -400,8 +465,13 @@ impl Session {
             Phase::Idle | Phase::Pausing { .. } | Phase::Resolving { .. } | Phase::HangingUp { .. }
         );
         self.phase = Phase::Over;
+        if !matches!(end, SessionEnd::Closed | SessionEnd::Detached) {
+            self.report(&end);
+        }
         // In this order: whoever finds the queue ended looks here for the reason.
-        self.enter(SessionState::Ended(end));
+        self.enter(SessionState::Ended(end.clone()));
+        self.shared.watches.end(&end, &mut self.wakers);
+        let answer = end_answer(&end, self.close_is_late);
         self.shared
             .queue
             .end(&mut self.outbox, |note, fate| Err(answer(note, fate)));
@@ -411,30 +481,46 @@ impl Session {
         self.actions.push_back(Action::Stop);
     }
 
+    fn report(&self, end: &SessionEnd) {
+        let stats = self.shared.status.stats();
+        let before = |at: Option<Instant>| Some(self.now?.saturating_duration_since(at?));
+        let report = ExpiryReport {
+            end: end.clone(),
+            session_timeout: self.session_timeout,
+            sent_before: before(stats.sent_at),
+            heard_before: before(stats.heard_at),
+            stats,
+            attempts: self.shared.status.failures(),
+            resolved: self.resolved.clone(),
+        };
+        self.span.in_scope(|| tracing::warn!("{report}"));
+        self.shared.status.set_report(Arc::new(report));
+    }
+
     fn presumed_expired_at(&self) -> Option<Instant> {
         let life = self
             .presume_expired_after
             .unwrap_or_else(|| timeouts::presumed_life(self.session_timeout));
         self.credentials?;
-        self.heard_at?.checked_add(life)
+        self.lease_from?.checked_add(life)
     }
 
     // What happens as time passes.
 
     fn check_timers(&mut self, now: Instant) {
+        if self.shared.is_detached.load(Ordering::Acquire) {
+            return self.end_from_here(SessionEnd::Detached);
+        }
         if self.close_until.is_some_and(|at| at <= now) {
-            return match &self.phase {
-                Phase::Connected(link) => self.hang_up(link.address, Why::CloseTimedOut),
-                Phase::HangingUp { .. } => {}
-                _ => self.end_with(SessionEnd::Closed, close_timed_out),
-            };
+            self.close_is_late = true;
+            return self.end_from_here(SessionEnd::Closed);
         }
         let is_connected = matches!(self.phase, Phase::Connected(_));
         if !is_connected && self.presumed_expired_at().is_some_and(|at| at <= now) {
             let session_id = self
                 .credentials
                 .map_or(0, |credentials| credentials.session_id);
-            let silent_for = self.heard_at.map_or(Duration::ZERO, |at| now - at);
+            let silent_for = self.lease_from.map_or(Duration::ZERO, |at| now - at);
             return self.end(SessionEnd::PresumedExpired {
                 session_id,
                 silent_for,
@@ -482,7 +568,7 @@ impl Session {
     /// Hangs up on a server that was connected.
     fn give_up(&mut self, why: WhyLost) {
         if let Phase::Connected(link) = &self.phase {
-            let settled = link.settles_at.is_none();
+            let settled = link.is_settled();
             self.hang_up(link.address, Why::Lost { why, settled });
         }
     }
@@ -494,24 +580,100 @@ impl Session {
             return;
         };
         let mut frames = std::mem::take(&mut self.inbound);
-        let progress_before = link.progress_at;
         // What came before something bad is still answered.
         let read = inbound::read_frames(link, now, input, self.reply_len_max, &mut frames);
-        if link.progress_at != progress_before {
-            self.heard_at = Some(now);
-        }
-        let limit = self.reply_len_max;
-        let last_zxid = &mut self.last_zxid;
+        let mut done = Dispatched::default();
+        let dispatch = Dispatch {
+            last_zxid: &mut self.last_zxid,
+            reply_len_max: self.reply_len_max,
+            watches: &self.shared.watches,
+            wakers: &mut self.wakers,
+        };
         let dispatched = self.shared.queue.dispatch(&mut self.outbox, |line| {
-            inbound::dispatch(line, &mut frames, last_zxid, limit)
+            dispatch.run(line, &mut frames, &mut done)
         });
         frames.clear();
         self.inbound = frames;
-        match (dispatched, read) {
-            (Ok(true), _) => self.end(SessionEnd::Closed),
-            (Err(why), _) | (Ok(false), Err(why)) => self.give_up(why),
-            (Ok(false), Ok(())) => {}
+        link.answered_requests(done.answered);
+        if link.progress_at == now {
+            let (lease_from, ping) = (link.lease_from, link.ping_took.take());
+            self.shared.status.update(|stats| {
+                stats.heard_at = Some(now);
+                if ping.is_some() {
+                    stats.ping_last = ping;
+                    stats.ping_max = stats.ping_max.max(ping);
+                }
+            });
+            self.extend_lease(lease_from);
         }
+        self.cannot_unwatch |= done.cannot_unwatch;
+        if done.closed {
+            return self.end(SessionEnd::Closed);
+        }
+        if let Some(scheme) = self.refused_auth(&done) {
+            return self.end_from_here(SessionEnd::AuthFailed { scheme });
+        }
+        if let Err(why) = dispatched.and(read) {
+            return self.give_up(why);
+        }
+        self.announce();
+    }
+
+    /// The scheme of an identity that the server has refused.
+    fn refused_auth(&mut self, done: &Dispatched) -> Option<String> {
+        let Phase::Connected(link) = &mut self.phase else {
+            return None;
+        };
+        if done.auth_refused {
+            // The newest one: those before it were accepted.
+            let all = self.shared.authentications.all();
+            return Some(
+                all.last()
+                    .map_or_else(String::new, |last| last.scheme.clone()),
+            );
+        }
+        link.refused_auth.take()
+    }
+
+    /// Asks the server to remove watches that nobody wants any more.
+    fn unwatch(&mut self) {
+        let idle = self.shared.watches.take_idle();
+        if idle.is_empty() || self.cannot_unwatch || !matches!(self.phase, Phase::Connected(_)) {
+            // Without a connection the server has none either.
+            return;
+        }
+        self.shared.queue.submit_reserved(
+            |notes| {
+                // A request that is on its way may be about to set the watch again.
+                let coming: BTreeSet<&str> = notes.filter_map(Note::watched_path).collect();
+                idle.into_iter()
+                    .filter(|path| !coming.contains(path.as_str()))
+                    .collect()
+            },
+            |path| {
+                let body = RemoveWatches {
+                    path: path.as_str().into(),
+                };
+                Request {
+                    len: request_len(&body),
+                    within: None,
+                    note: Note::Unwatch,
+                }
+            },
+            |path, xid, out| {
+                let body = RemoveWatches {
+                    path: path.as_str().into(),
+                };
+                put_request(
+                    out,
+                    RequestHeader {
+                        xid,
+                        op: op::REMOVE_WATCHES,
+                    },
+                    &body,
+                );
+            },
+        );
     }
 
     // What is told.
@@ -536,16 +698,31 @@ impl Session {
     }
 }
 
-fn close_timed_out(note: &Note, fate: Fate) -> Unanswered {
-    let cause = match note {
-        Note::Close => Cause::Deadline,
-        Note::Plain => Cause::Ended(SessionEnd::Closed),
-    };
-    Unanswered { fate, cause }
+/// What requests are told when the session ends. A close that no server has confirmed in time is
+/// told just that.
+fn end_answer(end: &SessionEnd, close_is_late: bool) -> impl Fn(&Note, Fate) -> Unanswered + use<> {
+    let end = end.clone();
+    move |note, fate| {
+        let cause = match note {
+            Note::Close if close_is_late => Cause::Deadline,
+            _ => Cause::Ended(end.clone()),
+        };
+        Unanswered { fate, cause }
+    }
 }
 
 impl Engine for Session {
     fn handle_turn(&mut self, now: Instant) {
+        self.now = Some(now);
+        if let Some(late) = self
+            .wanted_at
+            .take()
+            .and_then(|at| now.checked_duration_since(at))
+        {
+            self.shared
+                .status
+                .update(|stats| stats.driver_lag_max = stats.driver_lag_max.max(late));
+        }
         let turn = self
             .shared
             .queue
@@ -565,6 +742,7 @@ impl Engine for Session {
             }
         }
         self.check_timers(now);
+        self.unwatch();
     }
 
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
@@ -573,6 +751,14 @@ impl Engine for Session {
         }
         match addresses {
             Ok(mut addresses) if !addresses.is_empty() => {
+                if let Some(Server {
+                    host: Host::Name(name),
+                    ..
+                }) = &self.server
+                {
+                    let ips = addresses.iter().map(SocketAddr::ip).collect();
+                    self.resolved.insert(name.clone(), ips);
+                }
                 self.hosts.shuffle(&mut addresses);
                 self.attempt_max = timeouts::attempt_max(self.attempt_max, addresses.len());
                 self.addresses = addresses.into();
@@ -630,7 +816,7 @@ impl Engine for Session {
                     link.address,
                     Why::Lost {
                         why,
-                        settled: link.settles_at.is_none(),
+                        settled: link.is_settled(),
                     },
                 )
             }
@@ -657,13 +843,21 @@ impl Engine for Session {
                 self.put_handshake(out);
             }
             Phase::Connected(link) => {
-                let before = out.pending().len();
-                if before < PENDING_MAX {
-                    self.shared.queue.take_into(out);
-                }
-                if out.pending().len() > before {
+                if !link.preamble.is_empty() {
+                    let preamble = std::mem::take(&mut link.preamble);
+                    out.put_control(|bytes| bytes.extend_from_slice(&preamble));
+                    out.wipe_when_written();
+                    secret::wipe(preamble);
                     link.sent_at = now;
-                } else if link.sent_at + timeouts::ping_interval(self.session_timeout) <= now {
+                }
+                if out.pending().len() < PENDING_MAX {
+                    let requests = self.shared.queue.take_into(out);
+                    if requests > 0 {
+                        link.gave(now, requests);
+                        link.sent_at = now;
+                    }
+                }
+                if link.sent_at + timeouts::ping_interval(self.session_timeout) <= now {
                     out.put_control(|bytes| {
                         let header = RequestHeader {
                             xid: xid::PING,
@@ -672,7 +866,10 @@ impl Engine for Session {
                         put_request(bytes, header, &Empty);
                     });
                     link.sent_at = now;
-                    link.pings += 1;
+                    link.pings.push_back(now);
+                }
+                if link.sent_at == now {
+                    self.shared.status.update(|stats| stats.sent_at = Some(now));
                 }
             }
             _ => {}
@@ -700,10 +897,12 @@ impl Engine for Session {
             _ => self.presumed_expired_at(),
         };
         let deadline = self.shared.queue.poll_timeout();
-        [phase, presumption, self.close_until, deadline]
+        let wanted = [phase, presumption, self.close_until]
             .into_iter()
             .flatten()
-            .min()
+            .min();
+        self.wanted_at.set(wanted);
+        wanted.into_iter().chain(deadline).min()
     }
 
     fn take_wakers(&mut self, into: &mut Vec<Waker>) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::answer::ConnectionLost;
 use crate::config::Credentials;
 use crate::connect_string::Server;
+use crate::stats::{ExpiryReport, Stats};
 
 /// Where a session stands.
 ///
@@ -110,6 +111,13 @@ pub enum SessionEnd {
         /// How long ago a server was last heard.
         silent_for: Duration,
     },
+    /// It was left to its time-out from this side, for another client to resume.
+    Detached,
+    /// A server refused an identity that was presented to it.
+    AuthFailed {
+        /// The scheme of the identity.
+        scheme: String,
+    },
     /// What drives it went away: its runtime was shut down, or its thread has failed.
     DriverGone,
 }
@@ -135,6 +143,12 @@ impl fmt::Display for SessionEnd {
                 f,
                 "session {session_id:#x} is presumed to have expired: no server was reached for {silent_for:?}"
             ),
+            Self::Detached => {
+                f.write_str("the session was detached; it lives on until its time-out")
+            }
+            Self::AuthFailed { scheme } => {
+                write!(f, "a server refused an identity of the scheme {scheme:?}")
+            }
             Self::DriverGone => f.write_str(
                 "what drives the session is gone: its runtime was shut down, or its thread failed",
             ),
@@ -266,6 +280,10 @@ struct Board {
     /// Who waits for the next state.
     listeners: BTreeMap<u64, Waker>,
     next_listener: u64,
+    /// Until when the session is certain to live, by what was answered.
+    valid_until: Option<Instant>,
+    stats: Stats,
+    report: Option<Arc<ExpiryReport>>,
 }
 
 /// How many changes a stream may be behind before it misses some.
@@ -283,6 +301,9 @@ impl Status {
                 count: 1,
                 listeners: BTreeMap::new(),
                 next_listener: 0,
+                valid_until: None,
+                stats: Stats::default(),
+                report: None,
             }),
         }
     }
@@ -308,6 +329,24 @@ impl Status {
     /// For each server its newest failure since a connection last settled.
     pub fn failures(&self) -> Vec<Attempt> {
         self.board().failures.clone()
+    }
+
+    /// Until when the session is certain to be alive at the servers: the session time-out, counted
+    /// from when the newest frame was sent that has been answered. `None` before the first
+    /// connection. Whoever holds a lock by this session holds it until then, whatever happens to
+    /// the network.
+    pub fn valid_until(&self) -> Option<Instant> {
+        self.board().valid_until
+    }
+
+    /// The figures now.
+    pub fn stats(&self) -> Stats {
+        self.board().stats.clone()
+    }
+
+    /// Why the session has ended, in full; `None` while it lives, and when it was closed.
+    pub fn report(&self) -> Option<Arc<ExpiryReport>> {
+        self.board().report.clone()
     }
 
     /// A key for [`poll_change`](Self::poll_change), to be given back with
@@ -362,6 +401,18 @@ impl Status {
         board.recent.push_back(state);
         board.count += 1;
         wakers.extend(std::mem::take(&mut board.listeners).into_values());
+    }
+
+    pub(crate) fn update(&self, update: impl FnOnce(&mut Stats)) {
+        update(&mut self.board().stats);
+    }
+
+    pub(crate) fn set_valid_until(&self, at: Instant) {
+        self.board().valid_until = Some(at);
+    }
+
+    pub(crate) fn set_report(&self, report: Arc<ExpiryReport>) {
+        self.board().report = Some(report);
     }
 
     pub(crate) fn set_credentials(&self, credentials: Credentials) {

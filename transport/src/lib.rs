@@ -50,4 +50,4 @@ pub use outgoing::Outgoing;
 pub use queue::{
     Admission, Fate, Limits, Line, Outbox, Permit, Queue, Refused, Request, Turn, Usage,
 };
-pub use slot::Ticket;
+pub use slot::{Slot, Ticket};

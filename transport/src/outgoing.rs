@@ -29,6 +29,8 @@ pub struct Outgoing {
     segments: VecDeque<Segment>,
     /// How many bytes of the front segment were written. Less than its length.
     front_written: usize,
+    /// Something in `bytes` is secret, and is wiped before the memory goes elsewhere.
+    is_secret: bool,
 }
 
 /// A run of bytes of one kind.
@@ -72,12 +74,27 @@ impl Outgoing {
             self.segments.pop_front();
         }
         if self.is_empty() {
+            self.wipe();
             self.written = 0;
             if self.bytes.capacity() > KEPT_CAPACITY_MAX {
                 self.bytes = BytesMut::new();
             } else {
                 self.bytes.clear();
             }
+        }
+    }
+
+    /// Has the bytes wiped once they were written: one of them is secret.
+    pub fn wipe_when_written(&mut self) {
+        self.is_secret = true;
+    }
+
+    fn wipe(&mut self) {
+        if mem::take(&mut self.is_secret) {
+            // Kept by the compiler: the buffer is written or freed by code that it cannot see
+            // through, and what is not read here may be read there.
+            self.bytes.fill(0);
+            std::hint::black_box(&mut self.bytes);
         }
     }
 
@@ -138,6 +155,12 @@ pub(crate) struct Unsent<'a> {
     pub(crate) written: usize,
     /// How many entries they are, those that were written included.
     pub(crate) entries: usize,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
 #[cfg(test)]

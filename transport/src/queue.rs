@@ -164,6 +164,10 @@ struct Inner<N, A> {
     stamped: usize,
     /// The bytes of `line[taken..]`.
     waiting: BytesMut,
+    /// How many entries are asides.
+    asides: usize,
+    /// `waiting` holds something that is to be wiped when it was written.
+    holds_secret: bool,
     next_xid: i32,
     limits: Limits,
     used: Usage,
@@ -186,6 +190,8 @@ struct Entry<N, A> {
     due: Due,
     len: usize,
     xid: i32,
+    /// Its reply comes outside the order of the line.
+    aside: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -225,6 +231,8 @@ impl<N, A> Queue<N, A> {
             taken: 0,
             stamped: 0,
             waiting: BytesMut::new(),
+            asides: 0,
+            holds_secret: false,
             next_xid: first_xid.max(1),
             limits,
             used: Usage::default(),
@@ -348,6 +356,27 @@ impl<N, A> Queue<N, A> {
         Some(ticket)
     }
 
+    /// Puts a request at the end of the line whose reply does not keep to the order: it is
+    /// popped by [`Line::pop_aside`]. It takes no xid and waits for no room, and its bytes are
+    /// wiped once they were written. For the rare frame that has its place among the others on the way out,
+    /// but not on the way back.
+    ///
+    /// # Errors
+    /// The session closes or is over.
+    pub fn submit_aside(
+        &self,
+        request: Request<N>,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<Ticket<A>, Refused> {
+        let mut inner = lock(&self.inner);
+        inner.check_open()?;
+        inner.holds_secret = true;
+        let (ticket, ring) = inner.push_aside(request, encode);
+        drop(inner);
+        self.ring(ring);
+        Ok(ticket)
+    }
+
     /// A timer of the driver's: completes when `duration` has passed, or at once when the
     /// session is over. On a transport without an async runtime there is no other.
     pub fn sleep(&self, duration: Duration) -> Ticket<()> {
@@ -404,14 +433,40 @@ impl<N, A> Queue<N, A> {
         lock(&self.inner).next_sweep()
     }
 
-    /// Moves the bytes of all waiting entries to `out`. Their entries are taken from now on.
-    pub fn take_into(&self, out: &mut Outgoing) {
+    /// Puts requests of the session's own at the end of the line, whatever the limits say, and
+    /// throws their answers away. `choose` sees the notes of all requests in the line, and says
+    /// which to add; nothing comes in between. Does nothing once the queue is sealed.
+    pub fn submit_reserved<T>(
+        &self,
+        choose: impl FnOnce(&mut dyn Iterator<Item = &N>) -> Vec<T>,
+        request: impl Fn(&T) -> Request<N>,
+        encode: impl Fn(&T, i32, &mut BytesMut),
+    ) {
+        let mut inner = lock(&self.inner);
+        if inner.gate != Gate::Open {
+            return;
+        }
+        for chosen in choose(&mut inner.line.iter().map(|entry| &entry.note)) {
+            let request = request(&chosen);
+            inner.occupy(request.len);
+            let (ticket, _) = inner.push(request, |xid, out| encode(&chosen, xid, out));
+            drop(ticket);
+        }
+    }
+
+    /// Moves the bytes of all waiting entries to `out`, and says how many entries they are.
+    /// They are taken from now on.
+    pub fn take_into(&self, out: &mut Outgoing) -> usize {
         let inner = &mut *lock(&self.inner);
         let entries = inner.line.len() - inner.taken;
         if entries > 0 {
             out.take_entries(&mut inner.waiting, entries);
             inner.taken = inner.line.len();
+            if std::mem::take(&mut inner.holds_secret) {
+                out.wipe_when_written();
+            }
         }
+        entries
     }
 
     /// Leaves out of the waiting entries those that nobody waits for any more. A session calls
@@ -468,6 +523,11 @@ impl<N, A> Queue<N, A> {
             outbox.answers.push((entry.slot, answer(&entry.note, fate)));
         }
         inner.line = VecDeque::new();
+        inner.asides = 0;
+        if std::mem::take(&mut inner.holds_secret) {
+            inner.waiting.fill(0);
+            std::hint::black_box(&mut inner.waiting);
+        }
         inner.waiting = BytesMut::new();
         inner.stamped = 0;
         inner.used = Usage::default();
@@ -577,8 +637,26 @@ impl<N, A> Inner<N, A> {
             due,
             len,
             xid,
+            aside: false,
         });
         (ticket, self.note_submission())
+    }
+
+    /// As [`push`](Self::push), for an entry that takes no xid.
+    fn push_aside(
+        &mut self,
+        request: Request<N>,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> (Ticket<A>, bool) {
+        let next_xid = self.next_xid;
+        self.occupy(request.len);
+        let pushed = self.push(request, |_, out| encode(out));
+        self.next_xid = next_xid;
+        self.asides += 1;
+        if let Some(entry) = self.line.back_mut() {
+            entry.aside = true;
+        }
+        pushed
     }
 
     /// Whether the driver sleeps and must be rung.
@@ -675,6 +753,7 @@ impl<N, A> Inner<N, A> {
                 self.waiting.extend_from_slice(bytes);
                 self.line.push_back(entry);
             } else {
+                self.asides -= usize::from(entry.aside);
                 self.release(entry.len, &mut outbox.wakers);
             }
         }
@@ -731,11 +810,28 @@ impl<N, A> Inner<N, A> {
     }
 
     fn pop_front(&mut self, wakers: &mut Vec<Waker>) -> Option<Entry<N, A>> {
-        let entry = self.line.pop_front()?;
+        self.remove(0, wakers)
+    }
+
+    /// Takes a taken entry out of the line.
+    fn remove(&mut self, index: usize, wakers: &mut Vec<Waker>) -> Option<Entry<N, A>> {
+        // From the front this costs nothing: no other entry moves.
+        let entry = self.line.remove(index)?;
         self.taken = self.taken.saturating_sub(1);
-        self.stamped = self.stamped.saturating_sub(1);
+        self.stamped = self.stamped.saturating_sub(usize::from(index < self.stamped));
+        self.asides -= usize::from(entry.aside);
         self.release(entry.len, wakers);
         Some(entry)
+    }
+
+    /// Where the oldest taken entry of a kind stands.
+    fn position(&self, aside: bool) -> Option<usize> {
+        if self.asides == 0 {
+            return (!aside && self.taken > 0).then_some(0);
+        }
+        self.line
+            .range(..self.taken)
+            .position(|entry| entry.aside == aside)
     }
 }
 
@@ -761,21 +857,22 @@ impl<N, A> Line<'_, N, A> {
     /// The xid and the note of the request whose reply is due next: the oldest one that was
     /// taken. `None` if no reply is due.
     pub fn head(&self) -> Option<(i32, &N)> {
-        if self.inner.taken == 0 {
-            return None;
-        }
-        self.inner
-            .line
-            .front()
-            .map(|entry| (entry.xid, &entry.note))
+        let entry = self.inner.line.get(self.inner.position(false)?)?;
+        Some((entry.xid, &entry.note))
     }
 
     /// Ends the request at the head with `answer`, and gives its note.
     pub fn pop(&mut self, answer: A) -> Option<N> {
-        if self.inner.taken == 0 {
-            return None;
-        }
-        let entry = self.inner.pop_front(&mut self.outbox.wakers)?;
+        self.pop_at(self.inner.position(false)?, answer)
+    }
+
+    /// Ends the oldest request that was submitted [aside](Queue::submit_aside).
+    pub fn pop_aside(&mut self, answer: A) -> Option<N> {
+        self.pop_at(self.inner.position(true)?, answer)
+    }
+
+    fn pop_at(&mut self, index: usize, answer: A) -> Option<N> {
+        let entry = self.inner.remove(index, &mut self.outbox.wakers)?;
         self.outbox.answers.push((entry.slot, answer));
         Some(entry.note)
     }

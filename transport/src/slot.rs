@@ -10,7 +10,18 @@ use std::task::{Context, Poll, Waker};
 use crate::sync::{Mutex, lock};
 
 /// The side of a slot that fills it. One allocation, shared with the [`Ticket`].
-pub(crate) struct Slot<A> {
+///
+/// The queue makes one for each request. A session makes them for what is answered outside the
+/// line: a watch, say.
+///
+/// ```
+/// let (slot, mut ticket) = homing_transport::Slot::new();
+/// let waker = slot.fill("hello").expect("nobody has filled it");
+/// assert!(waker.is_none(), "nobody has polled the ticket");
+/// assert_eq!(ticket.try_pull(), Some("hello"));
+/// assert!(slot.fill("again").is_err());
+/// ```
+pub struct Slot<A> {
     state: Mutex<State<A>>,
 }
 
@@ -25,7 +36,9 @@ enum State<A> {
 }
 
 impl<A> Slot<A> {
-    pub(crate) fn new() -> (Arc<Self>, Ticket<A>) {
+    /// An empty slot, and its owner's side.
+    #[allow(clippy::new_ret_no_self, reason = "a slot comes in two halves")]
+    pub fn new() -> (Arc<Self>, Ticket<A>) {
         let slot = Arc::new(Self {
             state: Mutex::new(State::Empty(None)),
         });
@@ -33,8 +46,11 @@ impl<A> Slot<A> {
     }
 
     /// Puts the answer in, unless there is one already or nobody is there to pull it. Returns
-    /// the waker to call once no lock is held, or the answer if it was not taken.
-    pub(crate) fn fill(&self, answer: A) -> Result<Option<Waker>, A> {
+    /// the waker to call once no lock is held.
+    ///
+    /// # Errors
+    /// The answer, if it was not taken.
+    pub fn fill(&self, answer: A) -> Result<Option<Waker>, A> {
         let mut state = lock(&self.state);
         match &mut *state {
             State::Empty(waker) => {
@@ -48,7 +64,7 @@ impl<A> Slot<A> {
     }
 
     /// Whether an answer would still be pulled by somebody: neither answered nor abandoned.
-    pub(crate) fn is_awaited(&self) -> bool {
+    pub fn is_awaited(&self) -> bool {
         matches!(*lock(&self.state), State::Empty(_))
     }
 }
@@ -124,6 +140,15 @@ impl<A> Future for Ticket<A> {
 impl<A> Drop for Ticket<A> {
     fn drop(&mut self) {
         let _former = mem::replace(&mut *lock(&self.slot.state), State::Abandoned);
+    }
+}
+
+impl<A> fmt::Debug for Slot<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_awaited() {
+            true => "Slot(awaited)",
+            false => "Slot(done)",
+        })
     }
 }
 
