@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing_protocol::{Acl, Empty, RequestHeader, op, put_request, request_len, validate_path};
 use homing_session::{
-    Answer, Attempt, Cause, Connection, Credentials, Note, SessionEnd, SessionState, Shared,
+    Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, Note, SessionEnd, SessionState,
+    Shared, Stats as SessionStats,
 };
-use homing_transport::{Driver, Refused, Request as Submission, Ticket, Usage, block_on};
+use homing_transport::{Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on};
 
 use crate::builder::{Builder, Connect};
 use crate::error::{Error, Subject};
@@ -219,6 +220,81 @@ impl Client {
         self.shared().status.failures()
     }
 
+    /// Until when the session is certain to be alive at the servers, whatever happens to the
+    /// network: its time-out, counted from when the newest request or ping was *sent* that has
+    /// been answered. Who holds a lock by an ephemeral node holds it until then. `None` before
+    /// the first connection.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let certain = client.valid_until().expect("it is connected");
+    /// assert!(certain > std::time::Instant::now());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn valid_until(&self) -> Option<Instant> {
+        self.shared().status.valid_until()
+    }
+
+    /// What is going on, in figures: a cheap snapshot.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let stats = client.stats();
+    /// assert_eq!((stats.session.connections, stats.in_flight.requests, stats.watches), (1, 0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        Stats {
+            in_flight: shared.queue.usage(),
+            watches: shared.watches.armed(),
+            session: shared.status.stats(),
+        }
+    }
+
+    /// Why the session has ended, with all there is to know: when a server was last heard, how
+    /// long pings took, whether this process was late, which servers were tried and what they
+    /// said. `None` while it lives, and when it was closed or detached.
+    pub fn expiry_report(&self) -> Option<Arc<ExpiryReport>> {
+        self.shared().status.report()
+    }
+
+    /// Leaves the session without ending it: its ephemeral nodes and locks stay until its
+    /// time-out passes, and another client, in this process or another, can
+    /// [resume](Builder::resume) it with the credentials. Requests that are on their way end
+    /// with an error; wait for their answers first.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if the session never began, [`Error::SessionEnded`] if it has ended.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// # let client = homing::Client::connect(&servers).await?;
+    /// client.create("/lock", b"").ephemeral().await?;
+    /// let credentials = client.detach().await?;
+    ///
+    /// let heir = homing::Client::builder(&servers).resume(credentials).connect().await?;
+    /// assert!(heir.exists("/lock").await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn detach(&self) -> Detach {
+        Detach {
+            core: Arc::clone(&self.scope.core),
+        }
+    }
+
     /// Ends the session. Requests that were submitted before are answered first; later ones
     /// fail with [`Error::Closed`]. Ephemeral nodes are gone when it is done.
     ///
@@ -260,7 +336,7 @@ impl Client {
             op,
             path: self.scope.chroot.clone(),
         };
-        Error::session_ended(request, homing_transport::Fate::NotSent, end)
+        Error::session_ended(request, Fate::NotSent, end)
     }
 }
 
@@ -282,9 +358,7 @@ impl Core {
     pub(crate) fn refused(&self, request: Subject, refused: Refused) -> Error {
         match (refused, self.shared.status.end()) {
             (Refused::Busy, _) => Error::Busy { request },
-            (Refused::Ended, Some(end)) => {
-                Error::session_ended(request, homing_transport::Fate::NotSent, end)
-            }
+            (Refused::Ended, Some(end)) => Error::session_ended(request, Fate::NotSent, end),
             (Refused::Sealed | Refused::Ended, _) => Error::Closed { request },
         }
     }
@@ -341,6 +415,83 @@ impl fmt::Debug for Core {
         f.debug_struct("Core")
             .field("shared", &self.shared)
             .finish_non_exhaustive()
+    }
+}
+
+/// What is going on in a client; see [`Client::stats`].
+///
+/// ```
+/// fn is_calm(stats: &homing::Stats) -> bool {
+///     stats.in_flight.requests < 1_000 && stats.session.lost() == 0
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests that were submitted and not answered, and their bytes.
+    pub in_flight: Usage,
+    /// Watches that are armed.
+    pub watches: usize,
+    /// What the session has seen since it began.
+    pub session: SessionStats,
+}
+
+/// A session's detachment that has not begun; see [`Client::detach`]. `.await` it, or `.wait()`
+/// for it on a plain thread.
+///
+/// ```
+/// # fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// let credentials = client.detach().wait()?;
+/// # let _ = credentials;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is detached until it is awaited or waited for"]
+pub struct Detach {
+    core: Arc<Core>,
+}
+
+impl Detach {
+    /// Blocks this thread until the session is detached.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked, with the session
+    /// left as it was.
+    pub fn wait(self) -> Result<Credentials, Error> {
+        let driver = Arc::clone(&self.core.driver);
+        block_on(&*driver, self.into_future()).map_err(Error::must_not_block)?
+    }
+}
+
+impl IntoFuture for Detach {
+    type Output = Result<Credentials, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.core.shared.detach();
+            let mut changes = StateChanges::new(Arc::clone(&self.core));
+            let mut end = SessionEnd::Closed;
+            while let Some(change) = changes.next().await {
+                if let SessionState::Ended(why) = change.state {
+                    end = why;
+                }
+            }
+            let request = Subject {
+                op: "detach",
+                path: "/".into(),
+            };
+            match (end, self.core.shared.status.credentials()) {
+                (SessionEnd::Detached, Some(credentials)) => Ok(credentials),
+                (SessionEnd::Detached, None) => Err(Error::Misuse {
+                    what: "detach: there was no session yet".into(),
+                }),
+                (end, _) => Err(Error::session_ended(request, Fate::NotSent, end)),
+            }
+        })
     }
 }
 

@@ -56,7 +56,8 @@ pub enum Error {
         /// Whether the server can have seen it.
         fate: Fate,
     },
-    /// The session is over: it has expired, or nothing drives it any more. Make a new client.
+    /// The session is over: it has expired, was detached, an identity was refused, or nothing
+    /// drives it any more. Make a new client.
     SessionEnded {
         /// What was asked.
         request: Subject,

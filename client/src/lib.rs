@@ -30,6 +30,7 @@
 //! Both can be on: then [`Builder::nio`] and [`Builder::tokio`] choose. One must be.
 #![forbid(unsafe_code)]
 
+mod auth;
 mod backend;
 mod builder;
 mod client;
@@ -37,17 +38,21 @@ mod error;
 pub mod ops;
 mod request;
 mod state;
+mod watcher;
 
+pub use auth::{AddAuth, PendingAuth};
 pub use backend::*;
 pub use builder::{Builder, Connect};
-pub use client::{Client, Close, PendingClose};
+pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
 pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
 pub use homing_session::{
-    Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, Failure,
-    Host, Server, SessionEnd, SessionState, StateChange, WhyLost,
+    Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
+    ExpiryReport, Failure, Host, Server, SessionEnd, SessionState, StateChange,
+    Stats as SessionStats, WatchEvent, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use ops::{Children, Created, Node};
 pub use request::{Operation, Pending, Request, Running};
 pub use state::StateChanges;
+pub use watcher::{Read, Watcher};

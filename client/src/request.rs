@@ -18,6 +18,7 @@ use homing_transport::{Admission, Fate, Permit, Refused, Request as Submission, 
 
 use crate::client::Scope;
 use crate::error::{Error, Subject};
+use crate::ops::Sync;
 
 /// A request that has not been made yet. Run it in one of three ways: `.await`,
 /// [`submit`](Self::submit), [`wait`](Self::wait).
@@ -40,6 +41,8 @@ pub struct Request<O> {
     scope: Arc<Scope>,
     pub(crate) op: O,
     deadline: Option<Duration>,
+    /// A sync goes in line right before it.
+    is_synced: bool,
 }
 
 /// What a client can ask of a server: the types in [`ops`](crate::ops), and no others.
@@ -61,14 +64,15 @@ pub trait Operation: sealed::Sealed + Unpin {
     /// The name of the method that makes the request.
     #[doc(hidden)]
     const NAME: &'static str;
-    /// The operation's code on the wire.
-    #[doc(hidden)]
-    const CODE: i32;
     /// Its body on the wire.
     #[doc(hidden)]
     type Body<'b>: Record
     where
         Self: 'b;
+
+    /// The operation's code on the wire.
+    #[doc(hidden)]
+    fn code(&self) -> i32;
 
     #[doc(hidden)]
     fn path(&self) -> &str;
@@ -81,13 +85,20 @@ pub trait Operation: sealed::Sealed + Unpin {
     #[doc(hidden)]
     fn body<'b>(&'b self, scope: &'b Scope) -> Self::Body<'b>;
 
+    /// Called right before it is put in line: what the session is to do when the reply comes.
+    #[doc(hidden)]
+    fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
+        let _ = scope;
+        Note::Plain
+    }
+
     /// Turns the body of a successful reply into what the caller asked for.
     #[doc(hidden)]
-    fn decode(&self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
+    fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
 
     /// What an error code means where it is an answer rather than a failure.
     #[doc(hidden)]
-    fn recover(&self, code: ErrorCode) -> Option<Self::Output> {
+    fn recover(&mut self, code: ErrorCode) -> Option<Self::Output> {
         let _ = code;
         None
     }
@@ -105,7 +116,22 @@ impl<O: Operation> Request<O> {
             scope: Arc::clone(scope),
             op,
             deadline,
+            is_synced: false,
         }
+    }
+
+    /// The same request with another operation in it.
+    pub(crate) fn map<P>(self, map: impl FnOnce(O) -> P) -> Request<P> {
+        Request {
+            scope: self.scope,
+            op: map(self.op),
+            deadline: self.deadline,
+            is_synced: self.is_synced,
+        }
+    }
+
+    pub(crate) fn set_synced(&mut self) {
+        self.is_synced = true;
     }
 
     /// How long an answer is waited for, in place of the client's
@@ -122,10 +148,17 @@ impl<O: Operation> Request<O> {
     /// # Errors
     /// [`Error::Busy`] if the limits are reached; [`Error::BadPath`], [`Error::RequestTooLarge`];
     /// [`Error::Closed`] or [`Error::SessionEnded`] when the session is over. Nothing was sent.
-    pub fn submit(self) -> Result<Pending<O>, Error> {
+    pub fn submit(mut self) -> Result<Pending<O>, Error> {
         let len = self.check()?;
+        let sync = match self.is_synced {
+            true => Some(Box::new(Running {
+                stage: Stage::Pending(self.sync().submit()?),
+                sync: None,
+            })),
+            false => None,
+        };
         match self.try_submit(len) {
-            Ok(ticket) => Ok(self.pending(ticket)),
+            Ok(ticket) => Ok(self.pending(sync, ticket)),
             Err(refused) => Err(self.refused(refused)),
         }
     }
@@ -166,6 +199,7 @@ impl<O: Operation> IntoFuture for Request<O> {
 
     fn into_future(self) -> Running<O> {
         Running {
+            sync: self.is_synced.then(|| Box::new(self.sync().into_future())),
             stage: Stage::New(self),
         }
     }
@@ -200,6 +234,8 @@ impl<O: Operation + fmt::Debug> fmt::Debug for Request<O> {
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Running<O> {
     stage: Stage<O>,
+    /// The sync that goes before it; handed on to [`Pending`].
+    sync: Option<Box<Running<Sync<'static>>>>,
 }
 
 enum Stage<O> {
@@ -222,16 +258,30 @@ impl<O: Operation> Future for Running<O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::New(request) => {
+                Stage::New(mut request) => {
                     let len = request.check()?;
+                    if let Some(sync) = &mut self.sync
+                        && !sync.is_in_line()
+                    {
+                        // Not to be awaited yet, only put in line.
+                        match Pin::new(&mut **sync).poll(cx) {
+                            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                            Poll::Ready(Ok(())) => self.sync = None,
+                            Poll::Pending => {}
+                        }
+                        if self.sync.as_ref().is_some_and(|sync| !sync.is_in_line()) {
+                            self.stage = Stage::New(request);
+                            return Poll::Pending;
+                        }
+                    }
                     self.stage = match request.try_submit(len) {
-                        Ok(ticket) => Stage::Pending(request.pending(ticket)),
+                        Ok(ticket) => Stage::Pending(request.pending(self.sync.take(), ticket)),
                         Err(Refused::Busy) => request.wait_for_room(len),
                         Err(refused) => return Poll::Ready(Err(request.refused(refused))),
                     };
                 }
                 Stage::Admission {
-                    request,
+                    mut request,
                     mut admission,
                     mut timeout,
                 } => {
@@ -250,7 +300,9 @@ impl<O: Operation> Future for Running<O> {
                         return Poll::Pending;
                     };
                     match permit.and_then(|permit| request.submit_with(permit)) {
-                        Ok(ticket) => self.stage = Stage::Pending(request.pending(ticket)),
+                        Ok(ticket) => {
+                            self.stage = Stage::Pending(request.pending(self.sync.take(), ticket));
+                        }
                         Err(refused) => return Poll::Ready(Err(request.refused(refused))),
                     }
                 }
@@ -264,6 +316,12 @@ impl<O: Operation> Future for Running<O> {
                 Stage::Done => panic!("a request was polled after its answer had been pulled"),
             }
         }
+    }
+}
+
+impl<O> Running<O> {
+    fn is_in_line(&self) -> bool {
+        matches!(self.stage, Stage::Pending(_))
     }
 }
 
@@ -299,6 +357,8 @@ impl<O> fmt::Debug for Running<O> {
 pub struct Pending<O> {
     scope: Arc<Scope>,
     op: O,
+    /// The sync that went before it.
+    sync: Option<Box<Running<Sync<'static>>>>,
     ticket: Ticket<Answer>,
 }
 
@@ -314,7 +374,7 @@ impl<O: Operation> Pending<O> {
     }
 
     /// Decodes, on the thread that pulls.
-    fn finish(&self, answer: Answer) -> Result<O::Output, Error> {
+    fn finish(&mut self, answer: Answer) -> Result<O::Output, Error> {
         let reply = match answer {
             Ok(reply) => reply,
             Err(unanswered) => return Err(Error::unanswered(subject(&self.op), unanswered)),
@@ -343,6 +403,11 @@ impl<O: Operation> Future for Pending<O> {
     type Output = Result<O::Output, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(sync) = &mut self.sync {
+            // A read behind a sync that failed may be stale, so it counts for nothing.
+            ready!(Pin::new(&mut **sync).poll(cx))?;
+            self.sync = None;
+        }
         let answer = ready!(Pin::new(&mut self.ticket).poll(cx));
         Poll::Ready(self.finish(answer))
     }
@@ -355,15 +420,21 @@ impl<O> fmt::Debug for Pending<O> {
 }
 
 impl<O: Operation> Request<O> {
-    fn try_submit(&self, len: usize) -> Result<Ticket<Answer>, Refused> {
+    fn try_submit(&mut self, len: usize) -> Result<Ticket<Answer>, Refused> {
+        let submission = self.submission(len);
         let queue = &self.scope.core.shared.queue;
-        queue.try_submit(self.submission(len), |xid, out| self.encode(xid, out))
+        queue.try_submit(submission, |xid, out| self.encode(xid, out))
     }
 
-    fn submit_with(&self, permit: Permit<Note, Answer>) -> Result<Ticket<Answer>, Refused> {
-        let queue = &self.scope.core.shared.queue;
+    fn submit_with(&mut self, permit: Permit<Note, Answer>) -> Result<Ticket<Answer>, Refused> {
         let submission = self.submission(permit.len());
+        let queue = &self.scope.core.shared.queue;
         queue.submit(permit, submission, |xid, out| self.encode(xid, out))
+    }
+
+    /// The sync that goes before this request, with the same deadline.
+    fn sync(&self) -> Request<Sync<'static>> {
+        Request::new(&self.scope, Sync::root()).deadline(self.deadline)
     }
 
     fn wait_for_room(self, len: usize) -> Stage<O> {
@@ -376,26 +447,34 @@ impl<O: Operation> Request<O> {
         }
     }
 
-    fn submission(&self, len: usize) -> Submission<Note> {
+    fn submission(&mut self, len: usize) -> Submission<Note> {
         Submission {
             len,
             within: self.deadline,
-            note: Note::Plain,
+            note: self.op.prepare(&self.scope),
         }
     }
 
     fn encode(&self, xid: i32, out: &mut BytesMut) {
         put_request(
             out,
-            RequestHeader { xid, op: O::CODE },
+            RequestHeader {
+                xid,
+                op: self.op.code(),
+            },
             &self.op.body(&self.scope),
         );
     }
 
-    fn pending(self, ticket: Ticket<Answer>) -> Pending<O> {
+    fn pending(
+        self,
+        sync: Option<Box<Running<Sync<'static>>>>,
+        ticket: Ticket<Answer>,
+    ) -> Pending<O> {
         Pending {
             scope: self.scope,
             op: self.op,
+            sync,
             ticket,
         }
     }

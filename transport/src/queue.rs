@@ -818,7 +818,9 @@ impl<N, A> Inner<N, A> {
         // From the front this costs nothing: no other entry moves.
         let entry = self.line.remove(index)?;
         self.taken = self.taken.saturating_sub(1);
-        self.stamped = self.stamped.saturating_sub(usize::from(index < self.stamped));
+        self.stamped = self
+            .stamped
+            .saturating_sub(usize::from(index < self.stamped));
         self.asides -= usize::from(entry.aside);
         self.release(entry.len, wakers);
         Some(entry)

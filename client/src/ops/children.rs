@@ -6,9 +6,12 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::{DecodeError, Reader, Stat, op, put_string, reply};
 
+use homing_session::WatchKind;
+
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
+use crate::watcher::Read;
 
 impl Client {
     /// The names of a node's children, in no particular order, and the node's stat.
@@ -30,7 +33,13 @@ impl Client {
     /// # }
     /// ```
     pub fn children<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<GetChildren<'a>> {
-        Request::new(&self.scope, GetChildren { path: path.into() })
+        Request::new(
+            &self.scope,
+            GetChildren {
+                path: path.into(),
+                watch: false,
+            },
+        )
     }
 }
 
@@ -45,6 +54,7 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct GetChildren<'a> {
     path: Path<'a>,
+    watch: bool,
 }
 
 /// The names of a node's children, and its stat. The names stay the bytes that arrived: going
@@ -143,14 +153,25 @@ impl ExactSizeIterator for ChildNames<'_> {}
 
 impl sealed::Sealed for GetChildren<'_> {}
 
+impl Read for GetChildren<'_> {
+    const KIND: WatchKind = WatchKind::Child;
+
+    fn set_watch(&mut self) {
+        self.watch = true;
+    }
+}
+
 impl Operation for GetChildren<'_> {
     type Output = Children;
     const NAME: &'static str = "children";
-    const CODE: i32 = op::GET_CHILDREN2;
     type Body<'b>
         = homing_protocol::GetChildren<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::GET_CHILDREN2
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -159,11 +180,11 @@ impl Operation for GetChildren<'_> {
     fn body<'b>(&'b self, scope: &'b Scope) -> homing_protocol::GetChildren<'b> {
         homing_protocol::GetChildren {
             path: scope.server_path(&self.path),
-            watch: false,
+            watch: self.watch,
         }
     }
 
-    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Children, DecodeError> {
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Children, DecodeError> {
         let (count, names, stat) = reply::get_children2(frame)?;
         let mut children = Children { count, names, stat };
         if children.iter().count() < count {

@@ -117,11 +117,14 @@ impl sealed::Sealed for Create<'_> {}
 impl Operation for Create<'_> {
     type Output = Created;
     const NAME: &'static str = "create";
-    const CODE: i32 = op::CREATE2;
     type Body<'b>
         = homing_protocol::Create<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::CREATE2
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -151,7 +154,7 @@ impl Operation for Create<'_> {
         }
     }
 
-    fn decode(&self, scope: &Scope, frame: &Bytes) -> Result<Created, DecodeError> {
+    fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Created, DecodeError> {
         let (path, stat) = reply::create2(frame)?;
         let path = scope.client_path(&path);
         let sequence = match self.mode.is_sequential() {

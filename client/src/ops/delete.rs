@@ -67,11 +67,14 @@ impl sealed::Sealed for Delete<'_> {}
 impl Operation for Delete<'_> {
     type Output = ();
     const NAME: &'static str = "delete";
-    const CODE: i32 = op::DELETE;
     type Body<'b>
         = homing_protocol::Delete<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::DELETE
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -84,7 +87,7 @@ impl Operation for Delete<'_> {
         }
     }
 
-    fn decode(&self, _: &Scope, _: &Bytes) -> Result<(), DecodeError> {
+    fn decode(&mut self, _: &Scope, _: &Bytes) -> Result<(), DecodeError> {
         Ok(())
     }
 }

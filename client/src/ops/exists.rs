@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use homing_protocol::{DecodeError, ErrorCode, Stat, op, reply};
 
+use homing_session::WatchKind;
+
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
+use crate::watcher::Read;
 
 impl Client {
     /// A node's stat, or `None` if there is no such node.
@@ -27,7 +30,13 @@ impl Client {
     /// # }
     /// ```
     pub fn exists<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Exists<'a>> {
-        Request::new(&self.scope, Exists { path: path.into() })
+        Request::new(
+            &self.scope,
+            Exists {
+                path: path.into(),
+                watch: false,
+            },
+        )
     }
 }
 
@@ -41,18 +50,30 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct Exists<'a> {
     path: Path<'a>,
+    watch: bool,
 }
 
 impl sealed::Sealed for Exists<'_> {}
 
+impl Read for Exists<'_> {
+    const KIND: WatchKind = WatchKind::Exist;
+
+    fn set_watch(&mut self) {
+        self.watch = true;
+    }
+}
+
 impl Operation for Exists<'_> {
     type Output = Option<Stat>;
     const NAME: &'static str = "exists";
-    const CODE: i32 = op::EXISTS;
     type Body<'b>
         = homing_protocol::Exists<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::EXISTS
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -61,15 +82,15 @@ impl Operation for Exists<'_> {
     fn body<'b>(&'b self, scope: &'b Scope) -> homing_protocol::Exists<'b> {
         homing_protocol::Exists {
             path: scope.server_path(&self.path),
-            watch: false,
+            watch: self.watch,
         }
     }
 
-    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Option<Stat>, DecodeError> {
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Option<Stat>, DecodeError> {
         reply::stat(frame).map(Some)
     }
 
-    fn recover(&self, code: ErrorCode) -> Option<Option<Stat>> {
+    fn recover(&mut self, code: ErrorCode) -> Option<Option<Stat>> {
         (code == ErrorCode::NoNode).then_some(None)
     }
 }

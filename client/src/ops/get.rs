@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use homing_protocol::{DecodeError, GetData, Stat, op, reply};
 
+use homing_session::WatchKind;
+
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
+use crate::watcher::Read;
 
 impl Client {
     /// Reads a node's data and stat.
@@ -27,7 +30,13 @@ impl Client {
     /// # }
     /// ```
     pub fn get<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Get<'a>> {
-        Request::new(&self.scope, Get { path: path.into() })
+        Request::new(
+            &self.scope,
+            Get {
+                path: path.into(),
+                watch: false,
+            },
+        )
     }
 }
 
@@ -41,6 +50,7 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct Get<'a> {
     path: Path<'a>,
+    watch: bool,
 }
 
 /// A node's data and stat.
@@ -66,14 +76,25 @@ const COPIED_BELOW: usize = 1024;
 
 impl sealed::Sealed for Get<'_> {}
 
+impl Read for Get<'_> {
+    const KIND: WatchKind = WatchKind::Data;
+
+    fn set_watch(&mut self) {
+        self.watch = true;
+    }
+}
+
 impl Operation for Get<'_> {
     type Output = Node;
     const NAME: &'static str = "get";
-    const CODE: i32 = op::GET_DATA;
     type Body<'b>
         = GetData<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::GET_DATA
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -82,11 +103,11 @@ impl Operation for Get<'_> {
     fn body<'b>(&'b self, scope: &'b Scope) -> GetData<'b> {
         GetData {
             path: scope.server_path(&self.path),
-            watch: false,
+            watch: self.watch,
         }
     }
 
-    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Node, DecodeError> {
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Node, DecodeError> {
         let (data, stat) = reply::get_data(frame)?;
         let is_null = data.is_none();
         let data = match data.unwrap_or_default() {

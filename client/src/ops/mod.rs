@@ -9,6 +9,7 @@ mod get;
 mod set;
 mod sync;
 
+pub use crate::watcher::Watched;
 pub use children::{ChildNames, Children, GetChildren};
 pub use create::{Create, Created};
 pub use delete::Delete;
@@ -29,13 +30,13 @@ type Path<'a> = Cow<'a, str>;
 
 impl Scope {
     /// The path as the server knows it.
-    fn server_path<'b>(&'b self, path: &'b str) -> PathRef<'b> {
+    pub(crate) fn server_path<'b>(&'b self, path: &'b str) -> PathRef<'b> {
         PathRef::new(&self.chroot, path)
     }
 
     /// The path as this handle knows it, of one that a server has sent. One that does not lie
     /// below the chroot is given as it is.
-    fn client_path(&self, path: &str) -> String {
+    pub(crate) fn client_path(&self, path: &str) -> String {
         match path.strip_prefix(&*self.chroot) {
             Some("") => "/".into(),
             Some(below) if below.starts_with('/') => below.into(),

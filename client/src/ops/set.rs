@@ -74,11 +74,14 @@ impl sealed::Sealed for Set<'_> {}
 impl Operation for Set<'_> {
     type Output = Stat;
     const NAME: &'static str = "set";
-    const CODE: i32 = op::SET_DATA;
     type Body<'b>
         = SetData<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::SET_DATA
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -92,7 +95,7 @@ impl Operation for Set<'_> {
         }
     }
 
-    fn decode(&self, _: &Scope, frame: &Bytes) -> Result<Stat, DecodeError> {
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Stat, DecodeError> {
         reply::stat(frame)
     }
 }

@@ -47,16 +47,27 @@ pub struct Sync<'a> {
     path: Path<'a>,
 }
 
+impl Sync<'static> {
+    pub(crate) fn root() -> Self {
+        Self {
+            path: Path::Borrowed("/"),
+        }
+    }
+}
+
 impl sealed::Sealed for Sync<'_> {}
 
 impl Operation for Sync<'_> {
     type Output = ();
     const NAME: &'static str = "sync";
-    const CODE: i32 = op::SYNC;
     type Body<'b>
         = homing_protocol::Sync<'b>
     where
         Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::SYNC
+    }
 
     fn path(&self) -> &str {
         &self.path
@@ -68,7 +79,7 @@ impl Operation for Sync<'_> {
         }
     }
 
-    fn decode(&self, _: &Scope, _: &Bytes) -> Result<(), DecodeError> {
+    fn decode(&mut self, _: &Scope, _: &Bytes) -> Result<(), DecodeError> {
         Ok(())
     }
 }
