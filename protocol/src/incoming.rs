@@ -267,6 +267,15 @@ impl<'a> SetWatches<'a> {
     }
 }
 
+/// Passes over the body of reconfig: servers and members that join, leave or stay, and the
+/// version of the configuration that is to be replaced.
+pub fn reconfig(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    reader.nullable_string("joiningServers")?;
+    reader.nullable_string("leavingServers")?;
+    reader.nullable_string("newMembers")?;
+    reader.i64("curConfigId").map(|_| ())
+}
+
 /// What stands before each operation of multi and multiRead: `Some` is its operation code,
 /// `None` is the end of the list.
 ///

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{DecodeError, Reader};
+use crate::codec::{DecodeError, DecodeErrorKind, Reader};
 use crate::data::Stat;
 use crate::header::ReplyHeader;
 
@@ -27,7 +27,7 @@ pub fn stat(frame: &Bytes) -> Result<Stat, DecodeError> {
 }
 
 /// getChildren2: how many names there are, the bytes that hold them, each behind its length,
-/// and the node's stat. All names were checked to lie inside those bytes.
+/// and the node's stat. All names were checked to lie inside those bytes, and none is null.
 ///
 /// ```
 /// use homing_protocol::reply;
@@ -43,7 +43,12 @@ pub fn get_children2(frame: &Bytes) -> Result<(usize, Bytes, Stat), DecodeError>
     let count = reader.count("children", 4)?.unwrap_or(0);
     let start = reader.position();
     for _ in 0..count {
-        reader.buffer("child")?;
+        let at = reader.position();
+        if reader.buffer("child")?.is_none() {
+            let kind = DecodeErrorKind::Null;
+            let field = "child";
+            return Err(DecodeError { field, at, kind });
+        }
     }
     let names = frame.slice(start..reader.position());
     Ok((count, names, Stat::read(&mut reader)?))

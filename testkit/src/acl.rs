@@ -77,6 +77,7 @@ impl Identities {
     }
 
     /// Scheme and user of each identity, sorted, without the part of a digest that is secret.
+    /// Who has two passwords is listed twice.
     pub(crate) fn who_am_i(&self) -> Vec<(&str, &str)> {
         let mut who: Vec<_> = self
             .ids
@@ -84,7 +85,6 @@ impl Identities {
             .map(|id| (id.scheme.as_str(), user(id)))
             .collect();
         who.sort_unstable();
-        who.dedup();
         who
     }
 
@@ -93,7 +93,14 @@ impl Identities {
     pub(crate) fn resolve(&self, list: Option<&[AclEntry]>) -> Result<Arc<[Acl]>, ErrorCode> {
         let mut unique: Vec<&AclEntry> = Vec::new();
         for entry in list.unwrap_or_default() {
-            if !unique.contains(&entry) {
+            let mut known = false;
+            for other in &unique {
+                known = is_same(entry, other)?;
+                if known {
+                    break;
+                }
+            }
+            if !known {
                 unique.push(entry);
             }
         }
@@ -160,6 +167,20 @@ impl Identities {
         };
         acl.iter().map(entry).collect()
     }
+}
+
+/// Whether an entry is an exact duplicate of an earlier one. Java's comparison breaks down on
+/// null, if it comes that far, which the client sees as −5.
+fn is_same(entry: &AclEntry, earlier: &AclEntry) -> Result<bool, ErrorCode> {
+    if entry.permissions != earlier.permissions {
+        return Ok(false);
+    }
+    let scheme = entry.scheme.as_ref().ok_or(ErrorCode::MarshallingError)?;
+    if Some(scheme) != earlier.scheme.as_ref() {
+        return Ok(false);
+    }
+    let id = entry.id.as_ref().ok_or(ErrorCode::MarshallingError)?;
+    Ok(Some(id) == earlier.id.as_ref())
 }
 
 /// Whom an identity is about: of a digest, what stands before the hash.

@@ -50,6 +50,13 @@ pub struct ServerConfig {
     pub events_need_read: bool,
     /// Whether exists asks for READ on a node that is there, as since 3.8.4 and 3.9.2. Off.
     pub exists_needs_read: bool,
+    /// Whether events tell the transaction that made them, as since 3.9.0; those of setWatches
+    /// never do. Off: they say −1.
+    pub events_tell_zxid: bool,
+    /// Operations that the server does not know, by their codes in
+    /// [`op`](homing_protocol::op): they are refused as by an older server. None by default; a
+    /// server before 3.5 has none of 15 to 22 and of 103 to 107.
+    pub unknown_operations: Vec<i32>,
     /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
     /// `None`, so nobody is.
     pub super_digest: Option<String>,
@@ -74,6 +81,8 @@ impl Default for ServerConfig {
             container_max_never_used: Duration::ZERO,
             events_need_read: false,
             exists_needs_read: false,
+            events_tell_zxid: false,
+            unknown_operations: Vec::new(),
             super_digest: None,
             server_id: 1,
             first_zxid: 0,

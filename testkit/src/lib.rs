@@ -1,4 +1,38 @@
 //! A fake ZooKeeper for tests, as a library and as a program.
+//!
+//! There are three ways to it, and one server behind them:
+//!
+//! ```text
+//!   FakeServer           on a loopback port: any client, in any language
+//!   sim::Sim             no port and no clock: a session in virtual time
+//!   Server               bytes and time in, bytes out: to be driven by hand
+//! ```
+//!
+//! A test that uses a client needs one line to have its server, and one for each fault:
+//!
+//! ```
+//! use homing_testkit::FakeServer;
+//!
+//! let server = FakeServer::start();
+//! println!("connect to {}", server.connect_string());
+//! // … the client creates /lock …
+//! server.cut_after_apply(1); // The next write is applied, and its answer lost.
+//! // … the client creates /job, and has to find out what became of it …
+//! server.with_server(|server| assert!(!server.node_exists("/job")));
+//! ```
+//!
+//! # What it answers
+//! What a standalone Apache ZooKeeper 3.8.0 answers: replies, error codes and which of several
+//! comes first, stats, transaction numbers, sessions, watches, access control lists of the
+//! schemes `world`, `ip`, `digest` and `auth`, super users, transactions, containers and nodes
+//! with a time to live. The same random requests are sent to it and to a real server, and
+//! whatever differs is a bug; see `tests/differential.rs`. [`ServerConfig`] has switches for
+//! what newer and older servers do differently.
+//!
+//! Left out, and refused as a real server refuses what it does not know or is not set up for:
+//! SASL, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
+//! mode, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
+//! and what clients store there has no limit but that.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -29,6 +63,7 @@ mod tcp;
 mod transaction;
 mod tree;
 mod watches;
+mod watching;
 mod words;
 
 pub mod real;

@@ -78,6 +78,9 @@ pub(crate) enum Write<'a> {
     Delete(incoming::NullablePath<'a>, i32),
     SetData(incoming::SetData<'a>),
     Check(incoming::NullablePath<'a>, i32),
+    /// A read. A list of nothing else is taken in before it is refused, which shows in the
+    /// transaction number if a path is null.
+    NotOne(incoming::NullablePath<'a>),
 }
 
 /// Reads the whole list before anything is done. Any other operation in it spoils it.
@@ -100,8 +103,19 @@ pub(crate) fn writes<'a>(reader: &mut Reader<'a>) -> Result<Vec<Write<'a>>, Erro
                 let (path, version) = malformed(incoming::path_and_version(reader))?;
                 Write::Check(path, version)
             }
+            op::GET_DATA | op::GET_CHILDREN => {
+                let (path, _) = malformed(incoming::path_and_watch(reader))?;
+                Write::NotOne(path)
+            }
             _ => return Err(ErrorCode::MarshallingError),
         });
+    }
+    let reads = writes
+        .iter()
+        .filter(|write| matches!(write, Write::NotOne(_)))
+        .count();
+    if reads > 0 && reads < writes.len() {
+        return Err(ErrorCode::MarshallingError);
     }
     Ok(writes)
 }
@@ -112,7 +126,8 @@ impl Write<'_> {
             Self::Create(_, incoming::Create { path, .. })
             | Self::Delete(path, _)
             | Self::SetData(incoming::SetData { path, .. })
-            | Self::Check(path, _) => path.is_none(),
+            | Self::Check(path, _)
+            | Self::NotOne(path) => path.is_none(),
         }
     }
 
@@ -134,7 +149,7 @@ impl Write<'_> {
                 // special as create2.
                 let plain = by_flags == op::CREATE;
                 reply.put_multi_header(if plain { op::CREATE } else { op::CREATE2 }, false, 0);
-                reply.put_path(&path);
+                reply.put_string(&path);
                 if !plain {
                     reply.put_stat(&stat);
                 }
@@ -152,6 +167,7 @@ impl Write<'_> {
                 transaction.check(path, *version)?;
                 reply.put_multi_header(op::CHECK, false, 0);
             }
+            Self::NotOne(_) => return Err(ErrorCode::MarshallingError),
         }
         Ok(())
     }

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use homing_protocol::{
-    DecodeError, ErrorCode, EventType, Reader, ReplyHeader, RequestHeader, incoming, op,
-    permission, xid,
+    DecodeError, ErrorCode, Reader, ReplyHeader, RequestHeader, incoming, op, permission, xid,
 };
 
 use crate::acl::Identities;
@@ -13,7 +12,6 @@ use crate::reply::Reply;
 use crate::server::{ConnectionId, Now, Server};
 use crate::transaction::Transaction;
 use crate::tree::Node;
-use crate::watches::Which;
 
 impl Server {
     /// Handles a frame of a connection that speaks for a session.
@@ -31,38 +29,23 @@ impl Server {
         self.requests_received += 1;
         self.sessions.touch(session, now.instant);
         match op {
+            op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
             op::PING => {
                 // Whatever number the ping had, its answer has this one.
-                let header = ReplyHeader {
-                    xid: xid::PING,
-                    zxid: self.last_zxid,
-                    err: 0,
-                };
-                self.reply(connection, header, Reply::new());
+                self.answer(connection, xid::PING, Ok(()), Reply::new());
             }
             op::AUTH => self.authenticate(connection, xid, reader),
+            op::SASL if reader.buffer("token").is_err() => self.close_connection(connection),
             op::SASL => {
                 // A server that has no SASL says yes, and null.
                 let mut reply = Reply::new();
                 reply.put_buffer(None);
-                self.reply(
-                    connection,
-                    ReplyHeader {
-                        xid,
-                        zxid: 0,
-                        err: 0,
-                    },
-                    reply,
-                );
+                let (zxid, err) = (0, 0);
+                self.reply(connection, ReplyHeader { xid, zxid, err }, reply);
             }
             op::CLOSE_SESSION => {
                 self.end_session(now, session);
-                let header = ReplyHeader {
-                    xid,
-                    zxid: self.last_zxid,
-                    err: 0,
-                };
-                self.reply(connection, header, Reply::new());
+                self.answer(connection, xid, Ok(()), Reply::new());
                 self.close_connection(connection);
             }
             op::CREATE
@@ -72,8 +55,7 @@ impl Server {
             | op::DELETE
             | op::SET_DATA
             | op::SET_ACL
-            | op::MULTI
-            | op::RECONFIG => {
+            | op::MULTI => {
                 self.write(
                     now,
                     (connection, session),
@@ -81,6 +63,7 @@ impl Server {
                     reader,
                 );
             }
+            op::RECONFIG => self.reconfigure(now, connection, xid, reader),
             op::EXISTS
             | op::GET_DATA
             | op::GET_ACL
@@ -98,43 +81,73 @@ impl Server {
             | op::REMOVE_WATCHES => {
                 let mut reply = Reply::new();
                 let result = self.read((connection, session), op, reader, &mut reply);
-                let header = ReplyHeader {
-                    xid,
-                    zxid: self.last_zxid,
-                    err: code(result),
-                };
-                self.reply(connection, header, reply);
+                self.answer(connection, xid, result, reply);
             }
-            _ => {
-                let err = ErrorCode::Unimplemented.code();
-                self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
-                self.close_connection(connection);
-            }
+            _ => self.refuse(connection, xid),
         }
+    }
+
+    /// A reply that shows the last transaction, as nearly all do.
+    fn answer(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        result: Result<(), ErrorCode>,
+        reply: Reply,
+    ) {
+        let (zxid, err) = (self.last_zxid, code(result));
+        self.reply(connection, ReplyHeader { xid, zxid, err }, reply);
+    }
+
+    /// What a server says to an operation that it does not know. The session stays.
+    fn refuse(&mut self, connection: ConnectionId, xid: i32) {
+        let err = ErrorCode::Unimplemented.code();
+        self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
+        self.close_connection(connection);
     }
 
     /// A new identity holds for all that follows. Refused credentials cost the connection, and
     /// not the session.
     fn authenticate(&mut self, connection: ConnectionId, xid: i32, mut reader: Reader<'_>) {
+        // It is handled apart from all other requests, and what cannot be read ends the
+        // connection there.
+        let Ok(auth) = incoming::Auth::read(&mut reader) else {
+            return self.close_connection(connection);
+        };
         let super_digest = self.config.super_digest.as_deref();
         let Some(known) = self.connections.get_mut(&connection) else {
             return;
         };
-        let result = malformed(incoming::Auth::read(&mut reader)).and_then(|auth| {
-            let credentials = auth.credentials.as_deref();
-            known
-                .identities
-                .authenticate(auth.scheme.as_deref(), credentials, super_digest)
-        });
+        let (scheme, credentials) = (auth.scheme.as_deref(), auth.credentials.as_deref());
+        let result = known
+            .identities
+            .authenticate(scheme, credentials, super_digest);
         let header = ReplyHeader {
             xid,
             zxid: 0,
             err: code(result),
         };
         self.reply(connection, header, Reply::new());
-        if result == Err(ErrorCode::AuthFailed) {
+        if result.is_err() {
             self.close_connection(connection);
         }
+    }
+
+    /// What a server says that was not told otherwise. Unlike other writes this one is read
+    /// before it takes a number.
+    fn reconfigure(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        xid: i32,
+        mut reader: Reader<'_>,
+    ) {
+        let read = malformed(incoming::reconfig(&mut reader));
+        let result = read.and_then(|()| {
+            self.next_stamp(now);
+            Err(ErrorCode::ReconfigDisabled)
+        });
+        self.answer(connection, xid, result, Reply::new());
     }
 
     /// A write takes a transaction number whether it succeeds, fails, or cannot even be read.
@@ -157,13 +170,8 @@ impl Server {
         {
             // A real server stumbles over this when it has a number but no transaction yet.
             self.waste_zxid();
-            let err = ErrorCode::MarshallingError.code();
-            let header = ReplyHeader {
-                xid: header.xid,
-                zxid: self.last_zxid,
-                err,
-            };
-            return self.reply(connection, header, reply);
+            let result = Err(ErrorCode::MarshallingError);
+            return self.answer(connection, header.xid, result, reply);
         }
         let (result, changes) = self.transact(now, caller, |mut transaction| {
             let result = match multi {
@@ -190,12 +198,7 @@ impl Server {
         if lost {
             return self.close_connection(connection);
         }
-        let header = ReplyHeader {
-            xid: header.xid,
-            zxid: self.last_zxid,
-            err: code(result),
-        };
-        self.reply(connection, header, reply);
+        self.answer(connection, header.xid, result, reply);
     }
 
     /// Everything that takes no transaction.
@@ -241,7 +244,10 @@ impl Server {
             op::SYNC => {
                 // There is no leader to catch up with. The path comes back, null included.
                 let path = malformed(incoming::path(reader))?;
-                reply.put_buffer(path.as_ref().map(|path| path.as_bytes()));
+                match path {
+                    Some(path) => reply.put_string(&path),
+                    None => reply.put_buffer(None),
+                }
                 Ok(())
             }
             op::MULTI_READ => self.multi_read(connection, reader, reply),
@@ -253,15 +259,15 @@ impl Server {
                     .filter(|path| all || path.starts_with(&*prefix))
                     .collect();
                 reply.put_count(mine.len());
-                mine.iter().for_each(|path| reply.put_path(path));
+                mine.iter().for_each(|path| reply.put_string(path));
                 Ok(())
             }
             op::WHO_AM_I => {
                 let who = self.identities(connection)?.who_am_i();
                 reply.put_count(who.len());
                 for (scheme, user) in who {
-                    reply.put_path(scheme);
-                    reply.put_path(user);
+                    reply.put_string(scheme);
+                    reply.put_string(user);
                 }
                 Ok(())
             }
@@ -273,39 +279,9 @@ impl Server {
                 let watches = malformed(incoming::SetWatches::read2(reader))?;
                 self.set_watches(connection, &watches)
             }
-            op::ADD_WATCH => {
-                let (path, mode) = malformed(incoming::path_and_kind(reader))?;
-                let recursive = match mode {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(ErrorCode::MarshallingError),
-                };
-                // The node need not exist, and a null path is watched without anything to see.
-                if let Some(path) = path {
-                    self.watches.add_lasting(&path, connection, recursive);
-                }
-                reply.put_i32(0);
-                Ok(())
-            }
-            op::CHECK_WATCHES | op::REMOVE_WATCHES => {
-                let (path, kind) = malformed(incoming::path_and_kind(reader))?;
-                let which = match kind {
-                    1 => Which::Children,
-                    2 => Which::Data,
-                    3 => Which::Any,
-                    _ => return Err(ErrorCode::MarshallingError),
-                };
-                let path = path.unwrap_or_default();
-                let found = match op {
-                    op::CHECK_WATCHES => self.watches.contains(&path, which),
-                    _ => self.watches.remove(&path, connection, which),
-                };
-                if found {
-                    Ok(())
-                } else {
-                    Err(ErrorCode::NoWatcher)
-                }
-            }
+            op::ADD_WATCH => self.add_watch(connection, reader, reply),
+            op::CHECK_WATCHES => self.check_watches(reader),
+            op::REMOVE_WATCHES => self.remove_watches(connection, reader),
             _ => Err(ErrorCode::Unimplemented),
         }
     }
@@ -354,6 +330,9 @@ impl Server {
         reply: &mut Reply,
     ) -> Result<(), ErrorCode> {
         for read in multi::reads(reader)? {
+            if reply.is_too_long() {
+                return Err(ErrorCode::MarshallingError);
+            }
             let path = required(read.path)?;
             match self.readable(connection, &path) {
                 Ok(node) => {
@@ -367,61 +346,6 @@ impl Server {
             }
         }
         multi::put_end(reply);
-        Ok(())
-    }
-
-    /// Takes up the watches of a former connection: whatever has changed since is told at once,
-    /// and before the reply; the rest is watched again.
-    fn set_watches(
-        &mut self,
-        connection: ConnectionId,
-        watches: &incoming::SetWatches<'_>,
-    ) -> Result<(), ErrorCode> {
-        let incoming::SetWatches {
-            data,
-            exist,
-            child,
-            persistent,
-            persistent_recursive,
-            ..
-        } = watches;
-        let lists = [data, exist, child, persistent, persistent_recursive];
-        let [data, exist, child, persistent, recursive] =
-            lists.map(|list| list.as_deref().ok_or(ErrorCode::MarshallingError));
-        let (data, exist, child) = (data?, exist?, child?);
-        let (persistent, recursive) = (persistent?, recursive?);
-        let since = watches.relative_zxid;
-        // A null path ends it where it stands: what came before has been told and set.
-        for path in data {
-            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-            match self.tree.get(path).map(|node| node.stat().mzxid > since) {
-                None => self.notify(connection, EventType::NodeDeleted, path),
-                Some(true) => self.notify(connection, EventType::NodeDataChanged, path),
-                Some(false) => self.watches.add_data(path, connection),
-            }
-        }
-        for path in exist {
-            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-            match self.tree.get(path) {
-                Some(_) => self.notify(connection, EventType::NodeCreated, path),
-                None => self.watches.add_data(path, connection),
-            }
-        }
-        for path in child {
-            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-            match self.tree.get(path).map(|node| node.stat().pzxid > since) {
-                None => self.notify(connection, EventType::NodeDeleted, path),
-                Some(true) => self.notify(connection, EventType::NodeChildrenChanged, path),
-                Some(false) => self.watches.add_child(path, connection),
-            }
-        }
-        // What these have missed is missed for good.
-        for path in persistent.iter().flatten() {
-            self.watches.add_lasting(path, connection, false);
-        }
-        for path in recursive.iter().flatten() {
-            self.watches.add_lasting(path, connection, true);
-        }
         Ok(())
     }
 
@@ -471,7 +395,7 @@ fn apply(
         op::CREATE => {
             let create = malformed(incoming::Create::read(reader))?;
             let (path, _) = transaction.create(&create, op)?;
-            reply.put_path(&path);
+            reply.put_string(&path);
         }
         op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
             let create = malformed(match op {
@@ -479,7 +403,7 @@ fn apply(
                 _ => incoming::Create::read(reader),
             })?;
             let (path, stat) = transaction.create(&create, op)?;
-            reply.put_path(&path);
+            reply.put_string(&path);
             reply.put_stat(&stat);
         }
         op::DELETE => {
@@ -494,8 +418,6 @@ fn apply(
             let set = malformed(incoming::SetAcl::read(reader))?;
             reply.put_stat(&transaction.set_acl(&set)?);
         }
-        // What a server says that was not told otherwise.
-        op::RECONFIG => return Err(ErrorCode::ReconfigDisabled),
         _ => return Err(ErrorCode::Unimplemented),
     }
     Ok(Applied::Done)
@@ -508,7 +430,7 @@ fn get_data(node: &Node, reply: &mut Reply) {
 
 fn get_children(node: &Node, reply: &mut Reply) {
     reply.put_count(node.children.len());
-    node.children.iter().for_each(|name| reply.put_path(name));
+    node.children.iter().for_each(|name| reply.put_string(name));
 }
 
 fn node_and_watch(reader: &mut Reader<'_>) -> Result<(String, bool), ErrorCode> {
@@ -517,7 +439,7 @@ fn node_and_watch(reader: &mut Reader<'_>) -> Result<(String, bool), ErrorCode> 
 }
 
 /// Reads break down on a null path, which the client sees as −5.
-fn required(path: incoming::NullablePath<'_>) -> Result<String, ErrorCode> {
+pub(crate) fn required(path: incoming::NullablePath<'_>) -> Result<String, ErrorCode> {
     path.map(String::from).ok_or(ErrorCode::MarshallingError)
 }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::frame::LENGTH_LEN;
 use homing_protocol::{
-    Acl, EventType, Record, ReplyHeader, Stat, WatchedEvent, put_buffer, put_count, put_string, xid,
+    Acl, EventType, Record, ReplyHeader, Stat, put_buffer, put_count, put_string, xid,
 };
 
 /// A reply in the making: the body is written first, behind room for length and header.
@@ -19,8 +19,25 @@ impl Reply {
         Self { frame }
     }
 
-    pub(crate) fn put_path(&mut self, path: &str) {
-        put_string(&mut self.frame, path);
+    /// A string as Java writes it: UTF-16 units one by one, so that what lies above U+FFFF comes
+    /// out as two surrogates of three bytes each.
+    pub(crate) fn put_string(&mut self, string: &str) {
+        if string.chars().all(|c| c <= '\u{FFFF}') {
+            return put_string(&mut self.frame, string);
+        }
+        let mut bytes = Vec::with_capacity(string.len() * 2);
+        for c in string.chars() {
+            match c {
+                ..='\u{FFFF}' => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                    let [high, low] = unit.to_be_bytes();
+                    // The twelve bits below 0xD000, as the last two of three UTF-8 bytes.
+                    let middle = 0x80 | (high & 0x0F) << 2 | low >> 6;
+                    bytes.extend_from_slice(&[0xED, middle, 0x80 | low & 0x3F]);
+                }),
+            }
+        }
+        put_buffer(&mut self.frame, Some(&bytes));
     }
 
     pub(crate) fn put_buffer(&mut self, buffer: Option<&[u8]>) {
@@ -40,7 +57,12 @@ impl Reply {
     }
 
     pub(crate) fn put_acl(&mut self, acl: &[Acl]) {
-        Acl::put_list(&mut self.frame, acl);
+        self.put_count(acl.len());
+        for entry in acl {
+            self.put_i32(entry.permissions);
+            self.put_string(&entry.id.scheme);
+            self.put_string(&entry.id.id);
+        }
     }
 
     /// What stands before each result of a multi, and behind the last one.
@@ -48,6 +70,12 @@ impl Reply {
         self.frame.put_i32(kind);
         self.frame.put_u8(done.into());
         self.frame.put_i32(err);
+    }
+
+    /// Whether it has grown to a size that no client takes. Only a list of reads can ask for that
+    /// much: a few bytes for each, and a megabyte in return.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.frame.len() > REPLY_LEN_MAX
     }
 
     /// Takes the body back.
@@ -81,20 +109,44 @@ pub(crate) fn bare(record: &impl Record) -> Bytes {
     frame.freeze()
 }
 
-/// A watch event. To 3.8 the header does not tell the transaction.
-pub(crate) fn notification(kind: EventType, path: &str) -> Bytes {
+/// A watch event. `zxid` is −1 where the server does not tell the transaction.
+pub(crate) fn notification(zxid: i64, kind: EventType, path: &str) -> Bytes {
     let mut reply = Reply::new();
-    WatchedEvent {
-        kind,
-        path: path.to_owned(),
-    }
-    .encode(&mut reply.frame);
+    reply.put_i32(kind as i32);
+    reply.put_i32(SYNC_CONNECTED);
+    reply.put_string(path);
     reply.finish(ReplyHeader {
         xid: xid::NOTIFICATION,
-        zxid: -1,
+        zxid,
         err: 0,
     })
 }
 
+/// Far above what clients accept, and far below what the process could not bear.
+const REPLY_LEN_MAX: usize = 64 << 20;
+
+/// The only keeper state that servers send.
+const SYNC_CONNECTED: i32 = 3;
+
 /// Where the body begins, counted from the frame's length on.
 const BODY_AT: usize = LENGTH_LEN + ReplyHeader::LEN;
+
+#[cfg(test)]
+mod tests {
+    use super::Reply;
+
+    #[test]
+    fn text_is_written_as_java_writes_it() {
+        // As a real server echoed it.
+        let rows = [
+            ("/\u{1F600}", &b"/\xED\xA0\xBD\xED\xB8\x80"[..]),
+            ("/\u{10FFFF}a", b"/\xED\xAF\xBF\xED\xBF\xBFa"),
+            ("/gr\u{F6}\u{20AC}", b"/gr\xC3\xB6\xE2\x82\xAC"),
+        ];
+        for (text, bytes) in rows {
+            let mut reply = Reply::new();
+            reply.put_string(text);
+            assert_eq!(reply.frame[super::BODY_AT + 4..], *bytes, "{text}");
+        }
+    }
+}

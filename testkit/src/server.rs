@@ -335,7 +335,7 @@ impl Server {
 
     /// Applies the `n`th write from now on, then closes its connection without an answer: the
     /// client cannot know what became of it. 1 is the next one. Writes are create and its kin,
-    /// delete, setData, setACL, reconfig and multi. Several such faults count side by side.
+    /// delete, setData, setACL and multi. Several such faults count side by side.
     pub fn cut_after_apply(&mut self, n: u32) {
         self.cuts.add(n, true);
     }
@@ -521,6 +521,7 @@ impl Server {
             outputs,
             frames_sent,
             config,
+            last_zxid,
             ..
         } = self;
         let may_know = |who, notice: &Notice<'_>| {
@@ -531,11 +532,16 @@ impl Server {
                         connection.identities.allowed(notice.acl, permission::READ)
                     })
         };
+        let zxid = if config.events_tell_zxid {
+            *last_zxid
+        } else {
+            -1
+        };
         for change in changes {
             watches.trigger(change, |who, notice| {
                 if Some(who) != except && may_know(who, notice) {
                     *frames_sent += 1;
-                    let frame = reply::notification(notice.kind, notice.path);
+                    let frame = reply::notification(zxid, notice.kind, notice.path);
                     outputs.push_back(Output::Send(who, frame));
                 }
             });
@@ -543,7 +549,7 @@ impl Server {
     }
 
     pub(crate) fn notify(&mut self, connection: ConnectionId, kind: EventType, path: &str) {
-        self.send(connection, reply::notification(kind, path));
+        self.send(connection, reply::notification(-1, kind, path));
     }
 
     pub(crate) fn reply(&mut self, connection: ConnectionId, header: ReplyHeader, reply: Reply) {

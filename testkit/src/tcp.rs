@@ -366,8 +366,7 @@ impl Front {
             .into_iter()
             .flatten()
             .min()?;
-        // Rounded up: waking a moment early would only mean to wait again.
-        Some(due.saturating_duration_since(now) + Duration::from_millis(1))
+        Some(due.saturating_duration_since(now))
     }
 }
 

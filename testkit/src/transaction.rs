@@ -71,7 +71,7 @@ impl<'a> Transaction<'a> {
         create: &incoming::Create<'_>,
         op: i32,
     ) -> Result<(String, Stat), ErrorCode> {
-        let mode = Mode::judge(create, op, self.extended_types)?;
+        let (sequential, kind) = self.judge_mode(create, op)?;
         let path = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         if !path::has_parent(path) {
             return Err(ErrorCode::BadArguments);
@@ -80,7 +80,7 @@ impl<'a> Transaction<'a> {
         let acl = self.caller.identities.resolve(create.acl.as_deref())?;
         let parent = self.node(parent)?;
         self.check_allowed(parent, permission::CREATE)?;
-        let path = match mode.sequential {
+        let path = match sequential {
             true => format!("{path}{:010}", parent.create_counter()),
             false => path.to_owned(),
         };
@@ -93,12 +93,6 @@ impl<'a> Transaction<'a> {
         if matches!(parent.kind, Kind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        let kind = match mode.what {
-            NodeMode::Persistent => Kind::Persistent,
-            NodeMode::Ephemeral => Kind::Ephemeral(self.caller.session),
-            NodeMode::Container => Kind::Container,
-            NodeMode::Ttl(ttl) => Kind::Ttl(ttl),
-        };
         let (own_acl, parent_acl) = (Arc::clone(&acl), Arc::clone(&parent.acl));
         let new = NewNode {
             data: owned(create.data.as_ref()),
@@ -201,6 +195,31 @@ impl<'a> Transaction<'a> {
         check_version(node.stat().version, version)
     }
 
+    /// Whether a number is appended, and what becomes of the node.
+    fn judge_mode(
+        &self,
+        create: &incoming::Create<'_>,
+        op: i32,
+    ) -> Result<(bool, Kind), ErrorCode> {
+        let ttl = create.ttl.unwrap_or(-1);
+        let (sequential, kind) = match create.flags {
+            0 | 4 => (false, Kind::Persistent),
+            1 => (false, Kind::Ephemeral(self.caller.session)),
+            2 => (true, Kind::Persistent),
+            3 => (true, Kind::Ephemeral(self.caller.session)),
+            5 | 6 if !self.extended_types => return Err(ErrorCode::Unimplemented),
+            flags @ (5 | 6) if (1..=TTL_MAX).contains(&ttl) => (flags == 6, Kind::Ttl(ttl)),
+            _ => return Err(ErrorCode::BadArguments),
+        };
+        match (op, kind) {
+            (op::CREATE_CONTAINER, _) => Ok((sequential, Kind::Container)),
+            // With a negative time to live a real server lets another mode through, and breaks
+            // down.
+            (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
+            _ => Ok((sequential, kind)),
+        }
+    }
+
     fn node(&self, path: &str) -> Result<&Node, ErrorCode> {
         self.tree.get(path).ok_or(ErrorCode::NoNode)
     }
@@ -216,58 +235,6 @@ impl<'a> Transaction<'a> {
 
 /// The largest time to live, in milliseconds: forty bits.
 const TTL_MAX: i64 = (1 << 40) - 1;
-
-struct Mode {
-    sequential: bool,
-    what: NodeMode,
-}
-
-enum NodeMode {
-    Persistent,
-    Ephemeral,
-    Container,
-    /// In milliseconds.
-    Ttl(i64),
-}
-
-impl Mode {
-    fn judge(
-        create: &incoming::Create<'_>,
-        op: i32,
-        extended_types: bool,
-    ) -> Result<Self, ErrorCode> {
-        let ttl = create.ttl.unwrap_or(-1);
-        let (sequential, what) = match create.flags {
-            0 | 4 => (false, NodeMode::Persistent),
-            1 => (false, NodeMode::Ephemeral),
-            2 => (true, NodeMode::Persistent),
-            3 => (true, NodeMode::Ephemeral),
-            flags @ (5 | 6) => {
-                if !extended_types {
-                    return Err(ErrorCode::Unimplemented);
-                }
-                if !(1..=TTL_MAX).contains(&ttl) {
-                    return Err(ErrorCode::BadArguments);
-                }
-                (flags == 6, NodeMode::Ttl(ttl))
-            }
-            _ => return Err(ErrorCode::BadArguments),
-        };
-        match (op, what) {
-            (op::CREATE_CONTAINER, _) => Ok(Self {
-                sequential,
-                what: NodeMode::Container,
-            }),
-            (op::CREATE_TTL, NodeMode::Ttl(ttl)) => Ok(Self {
-                sequential,
-                what: NodeMode::Ttl(ttl),
-            }),
-            // With a negative time to live a real server lets this through, and breaks down.
-            (op::CREATE_TTL, _) => Err(ErrorCode::BadArguments),
-            (_, what) => Ok(Self { sequential, what }),
-        }
-    }
-}
 
 /// The full check, which a null path does not pass either.
 fn checked(path: Option<&str>) -> Result<&str, ErrorCode> {

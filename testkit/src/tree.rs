@@ -172,9 +172,10 @@ impl Tree {
         self.reapable.iter().filter_map(node)
     }
 
-    /// How many nodes are below a node, at any depth.
+    /// How many nodes are below a node, at any depth. By its empty name the root is found to be
+    /// below itself.
     pub(crate) fn count_descendants(&self, path: &str) -> usize {
-        let mut count = 0;
+        let mut count = usize::from(path.is_empty());
         let mut rest: Vec<String> = vec![if path == "/" {
             String::new()
         } else {
@@ -475,19 +476,16 @@ mod tests {
         let before = tree.get("/p").unwrap().stat();
         let child = tree.get("/p/e").unwrap().stat();
 
-        let mut undo = Vec::new();
-        undo.push(tree.set_data("/p", Some("x".into()), at(3)).unwrap().1);
-        undo.push(tree.delete("/p/e", 3).unwrap());
-        undo.push(
+        let undo = [
+            tree.set_data("/p", Some("x".into()), at(3)).unwrap().1,
+            tree.delete("/p/e", 3).unwrap(),
             tree.create("/p/e", new_node(Kind::Container), at(3))
                 .unwrap()
                 .1,
-        );
-        undo.push(
             tree.create("/p/f", new_node(Kind::Persistent), at(3))
                 .unwrap()
                 .1,
-        );
+        ];
         assert_eq!(tree.ephemerals(7).count(), 0);
         for undo in undo.into_iter().rev() {
             tree.undo(undo);

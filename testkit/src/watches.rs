@@ -91,8 +91,10 @@ impl Watches {
     /// What checkWatches finds: to 3.8 a watch of anybody's on exactly this path will do, which
     /// was not meant so (3.9 looks at the connection's own).
     pub(crate) fn contains(&self, path: &str, which: Which) -> bool {
-        (which != Which::Children && self.data.contains(path))
-            || (which != Which::Data && self.child.contains(path))
+        let found = (which != Which::Children && self.data.contains(path))
+            || (which != Which::Data && self.child.contains(path));
+        // The root's other name can be watched, but is never found.
+        found && !path.is_empty()
     }
 
     /// Removes a connection's watches on a path, and says whether there were any.

@@ -83,6 +83,30 @@ fn an_operation_that_is_not_there_is_refused_and_costs_the_connection() {
 }
 
 #[test]
+fn an_older_server_does_not_know_newer_operations() {
+    let mut rig = Rig::with(|config| config.unknown_operations = vec![op::CREATE2]);
+    let peer = rig.peer();
+    let answer = rig.create(peer, "/a", CreateMode::Persistent);
+    assert_eq!((answer.err(), answer.header.zxid), (-6, -1));
+    assert!(rig.is_closed(peer.connection));
+    assert!(!rig.server.node_exists("/a"));
+}
+
+#[test]
+fn what_is_handled_apart_ends_the_connection_when_it_cannot_be_read() {
+    for op in [op::AUTH, op::SASL] {
+        let mut rig = Rig::new();
+        let peer = rig.peer();
+        rig.give(
+            peer.connection,
+            &[&[0, 0, 0, 9, 0, 0, 0, 1][..], &op.to_be_bytes(), &[0]].concat(),
+        );
+        assert!(rig.is_closed(peer.connection), "{op}");
+        assert!(rig.take(peer.connection).is_empty());
+    }
+}
+
+#[test]
 fn a_ping_is_answered_with_its_own_xid_whatever_it_had() {
     let mut rig = Rig::new();
     let peer = rig.peer();
@@ -119,7 +143,11 @@ fn a_failed_write_takes_a_transaction_number_and_a_read_takes_none() {
     );
     assert_eq!(rig.get(peer, "/a", false).header.zxid, 3);
     assert_eq!(rig.exists(peer, "/nope", false).header.zxid, 3);
-    assert_eq!(rig.call(peer, op::RECONFIG, &Empty).header.zxid, 4);
+    let reconfig = Raw::from("ffffffff ffffffff ffffffff ffffffffffffffff");
+    assert_eq!(rig.call(peer, op::RECONFIG, &reconfig).header.zxid, 4);
+    // It is the one write that takes no number when it cannot be read.
+    let unreadable = rig.call(peer, op::RECONFIG, &Empty);
+    assert_eq!((unreadable.err(), unreadable.header.zxid), (-5, 4));
     assert_eq!(rig.server.last_zxid(), 4);
 }
 

@@ -158,6 +158,48 @@ fn set_acl_is_told_to_nobody() {
 }
 
 #[test]
+fn a_newer_server_asks_who_may_read_and_tells_the_transaction() {
+    let mut rig = Rig::with(|config| {
+        config.events_need_read = true;
+        config.exists_needs_read = true;
+        config.events_tell_zxid = true;
+    });
+    let (watcher, writer) = (rig.peer(), rig.peer());
+    rig.exists(watcher, "/secret", true);
+    rig.children(watcher, "/", true);
+    let mut acl = Acl::open();
+    acl[0].permissions = 30;
+    let mode = CreateMode::Persistent;
+    let create = Create {
+        path: "/secret".into(),
+        data: b"",
+        acl: &acl,
+        mode,
+    };
+    let zxid = rig.call(writer, op::CREATE, &create).header.zxid;
+    // The node is a secret, the list of the root's children is not.
+    let frames = rig.take(watcher.connection);
+    assert_eq!(frames.len(), 1);
+    let header = homing_protocol::ReplyHeader::decode(&frames[0]).unwrap();
+    assert_eq!((header.xid, header.zxid), (-1, zxid));
+    assert_eq!(
+        rig.server.watch_count(),
+        0,
+        "the other watch is spent all the same"
+    );
+    assert_eq!(rig.exists(watcher, "/secret", true).err(), -102);
+    assert_eq!(rig.server.watch_count(), 0);
+}
+
+#[test]
+fn a_watch_is_found_on_a_path_that_anybody_watches() {
+    let (mut rig, watcher, writer) = rig();
+    rig.get(watcher, "/a", true);
+    assert_eq!(check(&mut rig, writer, "/a", 2), 0);
+    assert_eq!(remove(&mut rig, writer, "/a", 2), -121);
+}
+
+#[test]
 fn a_persistent_watch_stays_and_sees_node_and_children() {
     let (mut rig, watcher, writer) = rig();
     add_watch(&mut rig, watcher, "/a", 0);

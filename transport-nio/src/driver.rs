@@ -117,6 +117,8 @@ impl<D: Dial> Driver<D> {
             Some(free) => self.sessions[free] = Some(session),
             None => self.sessions.push(Some(session)),
         }
+        // Nothing has happened to it yet that would end the next wait.
+        self.bell.ring();
     }
 
     /// Waits until there is something to do, but no longer than `max_wait`, and does it.

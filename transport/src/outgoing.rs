@@ -38,8 +38,8 @@ pub struct Outgoing {
 struct Segment {
     /// In bytes; never 0.
     len: usize,
-    /// How many entries of the queue they are; 0 for a session's own frames.
-    entries: usize,
+    /// Whether they are a session's own frames, and not entries of the queue.
+    is_control: bool,
 }
 
 /// A buffer that had to grow beyond this is not kept when it was written: one burst must not
@@ -102,12 +102,12 @@ impl Outgoing {
     pub fn put_control(&mut self, put: impl FnOnce(&mut BytesMut)) {
         let before = self.bytes.len();
         put(&mut self.bytes);
-        self.push_segment(self.bytes.len() - before, 0);
+        self.push_segment(self.bytes.len() - before, true);
     }
 
-    /// Appends the bytes of `entries` entries, and leaves `bytes` empty. Without a copy if
-    /// everything before was written: the two buffers change places.
-    pub(crate) fn take_entries(&mut self, bytes: &mut BytesMut, entries: usize) {
+    /// Appends the bytes of entries, and leaves `bytes` empty. Without a copy if everything
+    /// before was written: the two buffers change places.
+    pub(crate) fn take_entries(&mut self, bytes: &mut BytesMut) {
         let len = bytes.len();
         if self.is_empty() {
             mem::swap(&mut self.bytes, bytes);
@@ -115,46 +115,29 @@ impl Outgoing {
             self.bytes.extend_from_slice(bytes);
         }
         bytes.clear();
-        self.push_segment(len, entries);
+        self.push_segment(len, false);
     }
 
-    /// Consumes what was not written, front first: for each segment of entries the bytes that
-    /// are left of it, how many of its bytes were written, and how many entries it had.
-    pub(crate) fn unsent_entries(&self) -> impl Iterator<Item = Unsent<'_>> {
+    /// What was not written of the entries, front first and without the control frames between
+    /// them.
+    pub(crate) fn unsent_entries(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.pending();
         let mut written = self.front_written;
         self.segments.iter().filter_map(move |segment| {
-            let here = mem::take(&mut written);
-            let (bytes, tail) = rest.split_at_checked(segment.len - here)?;
+            let left = segment.len - mem::take(&mut written);
+            let (bytes, tail) = rest.split_at_checked(left)?;
             rest = tail;
-            (segment.entries > 0).then_some(Unsent {
-                bytes,
-                written: here,
-                entries: segment.entries,
-            })
+            (!segment.is_control).then_some(bytes)
         })
     }
 
-    fn push_segment(&mut self, len: usize, entries: usize) {
+    fn push_segment(&mut self, len: usize, is_control: bool) {
         match self.segments.back_mut() {
             _ if len == 0 => {}
-            Some(last) if (last.entries == 0) == (entries == 0) => {
-                last.len += len;
-                last.entries += entries;
-            }
-            _ => self.segments.push_back(Segment { len, entries }),
+            Some(last) if last.is_control == is_control => last.len += len,
+            _ => self.segments.push_back(Segment { len, is_control }),
         }
     }
-}
-
-/// A run of entries of which not everything was written.
-pub(crate) struct Unsent<'a> {
-    /// What is left of their bytes.
-    pub(crate) bytes: &'a [u8],
-    /// How many of their bytes were written before.
-    pub(crate) written: usize,
-    /// How many entries they are, those that were written included.
-    pub(crate) entries: usize,
 }
 
 impl Drop for Outgoing {
@@ -172,15 +155,11 @@ mod tests {
         let mut out = Outgoing::new();
         out.put_control(|b| b.extend_from_slice(b"hello"));
         let mut entries = BytesMut::from(&b"aabbcc"[..]);
-        out.take_entries(&mut entries, 3);
+        out.take_entries(&mut entries);
         out.put_control(|b| b.extend_from_slice(b"ping"));
         assert!(entries.is_empty());
         out.advance(5 + 3);
-        let unsent: Vec<_> = out
-            .unsent_entries()
-            .map(|u| (u.bytes.to_vec(), u.written, u.entries))
-            .collect();
-        assert_eq!(unsent, [(b"bcc".to_vec(), 3, 3)]);
+        assert_eq!(out.unsent_entries().collect::<Vec<_>>(), [b"bcc"]);
         out.advance(3 + 4);
         assert!(out.is_empty() && out.unsent_entries().next().is_none());
     }
@@ -190,7 +169,7 @@ mod tests {
         let mut out = Outgoing::new();
         let mut entries = BytesMut::from(&b"aabb"[..]);
         let before = entries.as_ptr();
-        out.take_entries(&mut entries, 2);
+        out.take_entries(&mut entries);
         assert_eq!(out.pending().as_ptr(), before);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::driver::Driver;
 use crate::outgoing::Outgoing;
@@ -174,6 +174,8 @@ struct Inner<N, A> {
     /// Who waits for room, in the order of arrival.
     admissions: VecDeque<Waiter>,
     alarms: Vec<(Due, Arc<Slot<()>>)>,
+    /// `alarms[..alarms_stamped]` have an instant; at most `alarms.len()`.
+    alarms_stamped: usize,
     /// No deadline or alarm with an instant is earlier.
     earliest: Option<Instant>,
     swept_at: Option<Instant>,
@@ -238,6 +240,7 @@ impl<N, A> Queue<N, A> {
             used: Usage::default(),
             admissions: VecDeque::new(),
             alarms: Vec::new(),
+            alarms_stamped: 0,
             earliest: None,
             swept_at: None,
             gate: Gate::Open,
@@ -250,9 +253,15 @@ impl<N, A> Queue<N, A> {
         }
     }
 
-    /// Tells the queue whose doorbell to ring. The first call counts.
+    /// Tells the queue whose doorbell to ring. The first call counts. It rings for what was
+    /// submitted before.
     pub fn attach(&self, driver: Arc<dyn Driver>) {
-        let _ = self.driver.set(driver);
+        if self.driver.set(driver).is_ok() {
+            let inner = lock(&self.inner);
+            let missed = inner.rung && !inner.parked;
+            drop(inner);
+            self.ring(missed);
+        }
     }
 
     /// What was submitted and not answered.
@@ -300,7 +309,7 @@ impl<N, A> Queue<N, A> {
         };
         match at_once {
             Some(result) => drop(slot.fill(result)),
-            None => inner.admissions.push_back(Waiter { len, slot }),
+            None => inner.push_waiter(Waiter { len, slot }),
         }
         drop(inner);
         Admission {
@@ -312,7 +321,7 @@ impl<N, A> Queue<N, A> {
     }
 
     /// As [`try_submit`](Self::try_submit), with room that was waited for. The permit must be
-    /// for at least `request.len` bytes of this queue.
+    /// for exactly `request.len` bytes of this queue.
     ///
     /// # Errors
     /// The session closes or is over.
@@ -386,7 +395,7 @@ impl<N, A> Queue<N, A> {
             drop(slot.fill(()));
             return ticket;
         }
-        inner.alarms.push((Due::Within(duration), slot));
+        inner.push_alarm(duration, slot);
         let ring = inner.note_submission();
         drop(inner);
         self.ring(ring);
@@ -460,7 +469,7 @@ impl<N, A> Queue<N, A> {
         let inner = &mut *lock(&self.inner);
         let entries = inner.line.len() - inner.taken;
         if entries > 0 {
-            out.take_entries(&mut inner.waiting, entries);
+            out.take_entries(&mut inner.waiting);
             inner.taken = inner.line.len();
             if std::mem::take(&mut inner.holds_secret) {
                 out.wipe_when_written();
@@ -535,6 +544,7 @@ impl<N, A> Queue<N, A> {
         for (_, slot) in inner.alarms.drain(..) {
             outbox.wakers.extend(slot.fill(()).ok().flatten());
         }
+        inner.alarms_stamped = 0;
         outbox.wakers.extend(inner.refuse_waiters(Refused::Ended));
         drop(inner);
         outbox.deliver();
@@ -562,6 +572,8 @@ impl<N, A> fmt::Debug for Queue<N, A> {
             .field("line", &inner.line.len())
             .field("taken", &inner.taken)
             .field("used", &inner.used)
+            .field("admissions", &inner.admissions.len())
+            .field("alarms", &inner.alarms.len())
             .finish_non_exhaustive()
     }
 }
@@ -591,22 +603,43 @@ impl<N, A> Inner<N, A> {
     fn release(&mut self, len: usize, wakers: &mut Vec<Waker>) {
         self.used.requests = self.used.requests.saturating_sub(1);
         self.used.bytes = self.used.bytes.saturating_sub(len);
+        self.admit(wakers);
+    }
+
+    /// Gives what room there is to those who wait for it, in their order. Those who do not wait
+    /// any more stand in nobody's way.
+    fn admit(&mut self, wakers: &mut Vec<Waker>) {
         while let Some(front) = self.admissions.front()
-            && self.has_room(front.len)
+            && (self.has_room(front.len) || !front.slot.is_awaited())
         {
             let Some(Waiter { len, slot }) = self.admissions.pop_front() else {
                 break;
             };
-            self.occupy(len);
-            match slot.fill(Ok(())) {
-                Ok(waker) => wakers.extend(waker),
-                // It does not wait any more.
-                Err(_) => {
-                    self.used.requests -= 1;
-                    self.used.bytes -= len;
-                }
+            if let Ok(waker) = slot.fill(Ok(())) {
+                self.occupy(len);
+                wakers.extend(waker);
             }
         }
+    }
+
+    fn push_waiter(&mut self, waiter: Waiter) {
+        if self.admissions.len() == self.admissions.capacity() {
+            // Before it grows: who has given up behind somebody who waits is still in here.
+            self.admissions.retain(|waiter| waiter.slot.is_awaited());
+            self.admissions.reserve(self.admissions.len() + 1);
+        }
+        self.admissions.push_back(waiter);
+    }
+
+    fn push_alarm(&mut self, duration: Duration, slot: Arc<Slot<()>>) {
+        if self.alarms.len() == self.alarms.capacity() {
+            // Before it grows: most timers are dropped long before they are due.
+            self.alarms.retain(|(_, slot)| slot.is_awaited());
+            self.alarms.reserve(self.alarms.len() + 1);
+            // Those that are left out were stamped or not; stamping twice does no harm.
+            self.alarms_stamped = 0;
+        }
+        self.alarms.push((Due::Within(duration), slot));
     }
 
     fn refuse_waiters(&mut self, refused: Refused) -> Vec<Waker> {
@@ -668,7 +701,8 @@ impl<N, A> Inner<N, A> {
     fn stamp(&mut self, now: Instant) {
         let fresh = self.line.range_mut(self.stamped.min(self.line.len())..);
         let dues = fresh.map(|entry| &mut entry.due);
-        for due in dues.chain(self.alarms.iter_mut().map(|(due, _)| due)) {
+        let fresh = self.alarms.iter_mut().skip(self.alarms_stamped);
+        for due in dues.chain(fresh.map(|(due, _)| due)) {
             if let Due::Within(duration) = *due {
                 // An instant beyond what the clock can tell is as good as never.
                 *due = now.checked_add(duration).map_or(Due::Never, Due::At);
@@ -678,6 +712,7 @@ impl<N, A> Inner<N, A> {
             }
         }
         self.stamped = self.line.len();
+        self.alarms_stamped = self.alarms.len();
     }
 
     fn next_sweep(&self) -> Option<Instant> {
@@ -730,6 +765,7 @@ impl<N, A> Inner<N, A> {
             }
             !over && slot.is_awaited()
         });
+        self.alarms_stamped = self.alarms.len();
         self.earliest = earliest;
         if any_waiting {
             // Filled here, under the lock, because the line is searched for open slots next. It
@@ -767,32 +803,28 @@ impl<N, A> Inner<N, A> {
         outbox: &mut Outbox<A>,
         lost: &mut dyn FnMut(&N) -> A,
     ) {
-        let unsent_entries: usize = unsent.unsent_entries().map(|run| run.entries).sum();
-        let handed_over = self.taken.saturating_sub(unsent_entries);
-        self.end_front(handed_over, outbox, lost);
         let mut bytes = BytesMut::new();
-        for (index, run) in unsent.unsent_entries().enumerate() {
-            let mut rest = run.bytes;
-            if index == 0 {
-                // Only the first run can have been written in part, and its last entry that was
-                // begun has been handed over with it.
-                let (entries, len) = self.begun(run.entries, run.written);
-                self.end_front(entries, outbox, lost);
-                rest = rest.get(len - run.written..).unwrap_or_default();
-            }
-            bytes.extend_from_slice(rest);
-        }
+        unsent
+            .unsent_entries()
+            .for_each(|run| bytes.extend_from_slice(run));
+        // They are the last ones of the taken entries. Counted from the back: entries that were
+        // answered are gone from the front of the line.
+        let len: usize = self.line.range(..self.taken).map(|entry| entry.len).sum();
+        let written = len.saturating_sub(bytes.len());
+        let (begun, begun_len) = self.begun(written);
+        self.end_front(begun, outbox, lost);
+        bytes.advance(bytes.len().saturating_sub(len - begun_len));
         bytes.extend_from_slice(&self.waiting);
         self.waiting = bytes;
         self.taken = 0;
         self.retain_waiting(outbox, |entry| entry.slot.is_awaited());
     }
 
-    /// How many of the first `entries` entries have a byte among the first `written`, and how
-    /// many bytes they have together.
-    fn begun(&self, entries: usize, written: usize) -> (usize, usize) {
+    /// How many taken entries have a byte among the first `written`, and how many bytes they
+    /// have together.
+    fn begun(&self, written: usize) -> (usize, usize) {
         let mut len = 0;
-        let begun = self.line.iter().take(entries).take_while(|entry| {
+        let begun = self.line.range(..self.taken).take_while(|entry| {
             let begun = len < written;
             len += if begun { entry.len } else { 0 };
             begun
@@ -979,9 +1011,15 @@ impl<N, A> Future for Admission<N, A> {
 
 impl<N, A> Drop for Admission<N, A> {
     fn drop(&mut self) {
-        // Room that was given and not fetched goes to the next.
-        if !self.done && self.ticket.try_pull() == Some(Ok(())) {
-            self.queue.release(self.len);
+        if self.done {
+            return;
+        }
+        match self.ticket.abandon() {
+            // Room that was given and not fetched goes to the next.
+            Some(Ok(())) => self.queue.release(self.len),
+            Some(Err(_)) => {}
+            // Those behind it may need less than it did.
+            None => self.queue.give_room(Inner::admit),
         }
     }
 }
@@ -1029,10 +1067,14 @@ impl<N, A> fmt::Debug for Permit<N, A> {
 impl<N, A> Queue<N, A> {
     /// Gives room back that was never used.
     fn release(&self, len: usize) {
+        self.give_room(|inner, wakers| inner.release(len, wakers));
+    }
+
+    fn give_room(&self, give: impl FnOnce(&mut Inner<N, A>, &mut Vec<Waker>)) {
         let mut wakers = Vec::new();
         let mut inner = lock(&self.inner);
         if inner.gate != Gate::Ended {
-            inner.release(len, &mut wakers);
+            give(&mut inner, &mut wakers);
         }
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);

@@ -104,6 +104,17 @@ impl<A> Ticket<A> {
             }
         }
     }
+
+    /// Gives the slot up, in one step with pulling the answer if it came before: what comes
+    /// later is refused by [`Slot::fill`], so that nothing is lost in between.
+    pub(crate) fn abandon(&self) -> Option<A> {
+        // Dropped after the lock: dropping a waker or an answer can run a user's code.
+        let former = mem::replace(&mut *lock(&self.slot.state), State::Abandoned);
+        match former {
+            State::Full(answer) => Some(answer),
+            State::Empty(_) | State::Spent | State::Abandoned => None,
+        }
+    }
 }
 
 impl<A> Future for Ticket<A> {
@@ -139,7 +150,7 @@ impl<A> Future for Ticket<A> {
 
 impl<A> Drop for Ticket<A> {
     fn drop(&mut self) {
-        let _former = mem::replace(&mut *lock(&self.slot.state), State::Abandoned);
+        drop(self.abandon());
     }
 }
 

@@ -133,10 +133,11 @@ impl Operation for Create<'_> {
     fn check_path(&self) -> Result<(), PathError> {
         match self.path.strip_suffix('/') {
             // The number will be the name.
-            Some(parent) if self.mode.is_sequential() && !parent.is_empty() => {
-                validate_path(parent)
-            }
-            Some("") if self.mode.is_sequential() => Ok(()),
+            Some(parent) if self.mode.is_sequential() => match parent {
+                "" => Ok(()),
+                "/" => Err(PathError::EmptyComponent { at: 1 }),
+                _ => validate_path(parent),
+            },
             _ => validate_path(&self.path),
         }
     }

@@ -5,7 +5,7 @@
     reason = "every test file has a copy of it and uses a part"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,7 +21,7 @@ pub struct Rig {
     pub server: Server,
     pub now: Now,
     received: BTreeMap<ConnectionId, Vec<Bytes>>,
-    closed: Vec<ConnectionId>,
+    closed: BTreeSet<ConnectionId>,
     xid: i32,
 }
 
@@ -100,7 +100,7 @@ impl Rig {
                 unix_ms: 1_700_000_000_000,
             },
             received: BTreeMap::new(),
-            closed: Vec::new(),
+            closed: BTreeSet::new(),
             xid: 0,
         }
     }
@@ -158,7 +158,9 @@ impl Rig {
                     frame.advance(4);
                     self.received.entry(connection).or_default().push(frame);
                 }
-                Output::Close(connection) => self.closed.push(connection),
+                Output::Close(connection) => {
+                    self.closed.insert(connection);
+                }
             }
         }
     }
@@ -200,9 +202,8 @@ impl Rig {
     pub fn call(&mut self, peer: Peer, op: i32, body: &impl Record) -> Answer {
         self.xid += 1;
         let xid = self.xid;
-        let mut answer = self.call_with_xid(peer, xid, op, body);
+        let answer = self.call_with_xid(peer, xid, op, body);
         assert_eq!(answer.header.xid, xid);
-        answer.events.retain(|_| true);
         answer
     }
 

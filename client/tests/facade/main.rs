@@ -1,0 +1,145 @@
+//! The facade, from one source, four times: against the fake server and a real ZooKeeper, on nio
+//! and on tokio.
+//!
+//! A test is an `async fn(&Env)`. On nio it runs on a plain thread, in a process without any
+//! runtime; on tokio in a runtime with several threads. Each works below a chroot of its own.
+//! Where no real ZooKeeper is installed, its half is left out, and says so.
+
+mod children;
+mod chroot;
+mod env;
+mod errors;
+mod limits;
+mod nodes;
+mod order;
+mod session;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(feature = "tokio")]
+mod tokio_only;
+
+/// One `#[test]` for each body.
+macro_rules! tests {
+    ($server:ident $backend:ident; $($file:ident: $($body:ident)*;)*) => {
+        $($(
+            #[test]
+            fn $body() {
+                let server = crate::env::Kind::$server;
+                crate::env::run(server, crate::support::Backend::$backend, crate::$file::$body);
+            }
+        )*)*
+    };
+}
+
+/// What both servers must answer alike.
+macro_rules! everywhere {
+    ($server:ident $backend:ident) => {
+        tests! { $server $backend;
+            nodes:
+                create_and_get
+                create_in_all_four_modes
+                a_trailing_slash_names_a_node_by_its_number
+                data_of_every_size
+                data_up_to_the_limit
+                every_byte_survives
+                set_with_and_without_version
+                delete_with_and_without_version
+                exists_tells_none_and_some
+                a_stat_tells_what_was_done;
+            children:
+                children_of_nobody_and_somebody
+                a_thousand_children
+                names_of_any_alphabet
+                sync_then_read_sees_what_others_wrote;
+            chroot:
+                a_chroot_in_the_connect_string
+                a_chroot_of_a_handle
+                the_root_of_a_chroot
+                a_missing_chroot_is_named_in_the_error
+                a_bad_chroot_is_refused;
+            errors:
+                refusals_have_code_operation_and_path
+                bad_paths_are_refused_here
+                requests_over_the_limit_are_refused_here
+                a_server_hangs_up_on_what_is_too_large_for_it;
+            order:
+                three_ways_to_run_a_request
+                waiting_is_refused_where_it_would_deadlock
+                pipelined_requests_are_applied_in_order
+                answers_can_be_awaited_in_any_order
+                dropped_futures_disturb_nobody
+                handles_on_many_threads_share_the_line
+                xids_wrap;
+            session:
+                connected_and_closed
+                closing_ends_ephemeral_nodes
+                closing_twice_is_no_error
+                a_close_waits_for_what_was_submitted
+                dropping_the_last_handle_closes
+                pending_requests_keep_no_session_alive
+                an_ephemeral_node_names_its_session
+                states_in_their_order
+                the_session_timeout_is_negotiated
+                another_client_resumes_the_session
+                a_closed_session_cannot_be_resumed;
+        }
+    };
+}
+
+/// What needs faults that only the fake server has.
+macro_rules! on_the_fake {
+    ($backend:ident) => {
+        tests! { Fake $backend;
+            limits:
+                a_deadline_ends_one_request_alone
+                a_deadline_without_a_connection
+                too_many_requests_are_refused
+                too_many_bytes_are_refused
+                one_large_request_always_fits
+                waiting_for_room_is_fair
+                waiting_for_room_has_a_deadline
+                whoever_gives_up_waiting_makes_room
+                a_blocked_thread_waits_for_room
+                replies_over_the_limit_cost_one_request;
+            errors:
+                bad_paths_are_not_sent;
+            session:
+                a_lost_connection_suspends_the_session
+                an_expired_session_ends_for_everybody
+                requests_wait_for_the_first_connection
+                a_close_that_nobody_confirms
+                a_wrong_password_resumes_nothing;
+        }
+    };
+}
+
+mod fake {
+    #[cfg(feature = "nio")]
+    mod nio {
+        everywhere!(Fake Nio);
+        on_the_fake!(Nio);
+    }
+    #[cfg(feature = "tokio")]
+    mod tokio {
+        everywhere!(Fake Tokio);
+        on_the_fake!(Tokio);
+        tests! { Fake Tokio;
+            tokio_only:
+                the_default_transport_is_tokio
+                a_runtime_that_is_dropped_completes_every_slot
+                a_session_on_a_given_runtime
+                a_session_on_a_private_thread;
+        }
+    }
+}
+
+mod real {
+    #[cfg(feature = "nio")]
+    mod nio {
+        everywhere!(Real Nio);
+    }
+    #[cfg(feature = "tokio")]
+    mod tokio {
+        everywhere!(Real Tokio);
+    }
+}

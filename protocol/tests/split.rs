@@ -1,0 +1,349 @@
+//! Whatever goes in comes out: frames in whatever pieces they arrive, records through their
+//! encoding, text through either of the two encodings that servers use.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use homing_protocol::{
+    Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode, EventType,
+    Exists, GetChildren, GetData, Id, PASSWORD_LEN_MAX, PathRef, Reader, Record, ReplyHeader,
+    RequestHeader, SessionPassword, SetData, Stat, Sync, WatchedEvent, frame, incoming, put_buffer,
+    put_count, put_request, put_string, reply, request_len,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const LIMIT: usize = 1_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    // ---- Frames --------------------------------------------------------------------------------
+
+    #[test]
+    fn frames_come_out_however_they_are_cut(
+        frames in vec(vec(any::<u8>(), 0..=LIMIT), 0..8),
+        pieces in vec(1..200_usize, 1..20),
+    ) {
+        let mut wire = BytesMut::new();
+        frames.iter().for_each(|frame| put_frame(&mut wire, frame));
+        let mut input = BytesMut::new();
+        let mut found = Vec::new();
+        for len in pieces.into_iter().cycle() {
+            if wire.is_empty() {
+                break;
+            }
+            input.unsplit(wire.split_to(len.min(wire.len())));
+            while let Some(frame) = frame::split(&mut input, LIMIT).unwrap() {
+                found.push(frame);
+            }
+        }
+        prop_assert_eq!(found, frames);
+        prop_assert!(input.is_empty());
+    }
+
+    #[test]
+    fn an_incomplete_frame_stays_as_it_is(frame in vec(any::<u8>(), 0..100)) {
+        let mut wire = BytesMut::new();
+        put_frame(&mut wire, &frame);
+        for len in 0..wire.len() {
+            let mut input = BytesMut::from(&wire[..len]);
+            prop_assert_eq!(frame::split(&mut input, LIMIT), Ok(None));
+            prop_assert_eq!(&input[..], &wire[..len]);
+        }
+    }
+
+    #[test]
+    fn a_bad_length_is_found_as_soon_as_it_is_there(
+        len in prop_oneof![i32::MIN..0, (LIMIT as i32 + 1)..=i32::MAX],
+        behind in vec(any::<u8>(), 0..20),
+    ) {
+        let mut input = BytesMut::new();
+        input.put_i32(len);
+        input.put_slice(&behind);
+        let before = input.clone();
+        prop_assert!(frame::split(&mut input, LIMIT).is_err());
+        prop_assert_eq!(input, before);
+    }
+
+    // ---- Records -------------------------------------------------------------------------------
+
+    #[test]
+    fn connect_requests(
+        last_zxid_seen: i64,
+        timeout_ms: i32,
+        session_id: i64,
+        password in password(),
+        read_only: Option<bool>,
+        noise in noise(),
+    ) {
+        let request =
+            ConnectRequest { last_zxid_seen, timeout_ms, session_id, password, read_only };
+        let bytes = encoded(&request);
+        prop_assert_eq!(&ConnectRequest::decode(&bytes), &Ok(request.clone()));
+        if read_only.is_some() {
+            prop_assert_eq!(ConnectRequest::decode(&followed_by(&bytes, &noise)), Ok(request));
+        }
+    }
+
+    #[test]
+    fn connect_responses(
+        timeout_ms: i32,
+        session_id: i64,
+        password in password(),
+        read_only: Option<bool>,
+        noise in noise(),
+    ) {
+        let response = ConnectResponse { timeout_ms, session_id, password, read_only };
+        let bytes = encoded(&response);
+        prop_assert_eq!(&ConnectResponse::decode(&bytes), &Ok(response.clone()));
+        if read_only.is_some() {
+            prop_assert_eq!(ConnectResponse::decode(&followed_by(&bytes, &noise)), Ok(response));
+        }
+    }
+
+    #[test]
+    fn headers(xid: i32, op: i32, zxid: i64, err: i32) {
+        let request = RequestHeader { xid, op };
+        let bytes = encoded(&request);
+        prop_assert_eq!(RequestHeader::read(&mut Reader::new(&bytes)), Ok(request));
+        let reply = ReplyHeader { xid, zxid, err };
+        prop_assert_eq!(ReplyHeader::decode(&encoded(&reply)), Ok(reply));
+    }
+
+    #[test]
+    fn stats(stat in stat(), noise in noise()) {
+        let bytes = encoded(&stat);
+        prop_assert_eq!(bytes.len(), Stat::LEN);
+        prop_assert_eq!(Stat::read(&mut Reader::new(&bytes)), Ok(stat));
+        let frame = answer(|out| { stat.encode(out); out.put_slice(&noise); });
+        prop_assert_eq!(reply::stat(&frame), Ok(stat));
+    }
+
+    #[test]
+    fn watched_events(kind in event_type(), path: String) {
+        let event = WatchedEvent { kind, path };
+        let bytes = encoded(&event);
+        prop_assert_eq!(WatchedEvent::read(&mut Reader::new(&bytes)), Ok(event));
+    }
+
+    #[test]
+    fn access_control_lists(acl in acl(), version: i32) {
+        let mut body = BytesMut::new();
+        put_string(&mut body, "/a");
+        let start = body.len();
+        Acl::put_list(&mut body, &acl);
+        prop_assert_eq!(body.len() - start, Acl::list_len(&acl));
+        body.put_i32(version);
+        let body = body.freeze();
+        let read = incoming::SetAcl::read(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!(read.version, version);
+        prop_assert_eq!(read.acl, Some(entries(&acl)));
+        for entry in acl {
+            prop_assert!(encoded(&entry).len() >= Acl::LEN_MIN);
+        }
+    }
+
+    #[test]
+    fn replies(stat in stat(), path: String, data: Option<Vec<u8>>, names: Vec<String>) {
+        let frame = answer(|out| { put_string(out, &path); stat.encode(out); });
+        prop_assert_eq!(reply::create2(&frame), Ok((path, stat)));
+
+        let frame = answer(|out| { put_buffer(out, data.as_deref()); stat.encode(out); });
+        prop_assert_eq!(reply::get_data(&frame), Ok((data.map(Bytes::from), stat)));
+
+        let mut list = BytesMut::new();
+        names.iter().for_each(|name| put_string(&mut list, name));
+        let frame = answer(|out| {
+            put_count(out, names.len());
+            out.put_slice(&list);
+            stat.encode(out);
+        });
+        prop_assert_eq!(reply::get_children2(&frame), Ok((names.len(), list.freeze(), stat)));
+    }
+
+    // ---- Requests ------------------------------------------------------------------------------
+
+    #[test]
+    fn requests_come_out_as_they_went_in(
+        (chroot, path) in path(),
+        data: Vec<u8>,
+        acl in acl(),
+        mode in mode(),
+        version: i32,
+        watch: bool,
+    ) {
+        let node = PathRef::new(&chroot, &path);
+        let text = node.to_string();
+        let path = Some(text.as_str());
+
+        let body = request(&Create { path: node, data: &data, acl: &acl, mode });
+        let read = incoming::Create::read(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!(read.path.as_deref(), path);
+        prop_assert_eq!(read.data.as_deref(), Some(&data[..]));
+        prop_assert_eq!(read.acl, Some(entries(&acl)));
+        prop_assert_eq!((read.flags, read.ttl), (mode as i32, None));
+
+        let body = request(&SetData { path: node, data: &data, version });
+        let read = incoming::SetData::read(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!(read.path.as_deref(), path);
+        prop_assert_eq!((read.data.as_deref(), read.version), (Some(&data[..]), version));
+
+        let body = request(&Delete { path: node, version });
+        let read = incoming::path_and_version(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!((read.0.as_deref(), read.1), (path, version));
+
+        for body in [
+            request(&Exists { path: node, watch }),
+            request(&GetData { path: node, watch }),
+            request(&GetChildren { path: node, watch }),
+        ] {
+            let read = incoming::path_and_watch(&mut Reader::new(&body)).unwrap();
+            prop_assert_eq!((read.0.as_deref(), read.1), (path, watch));
+        }
+
+        let body = request(&Sync { path: node });
+        let read = incoming::path(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!(read.as_deref(), path);
+
+        prop_assert_eq!(request(&Empty), Bytes::new());
+    }
+
+    // ---- Text and codes ------------------------------------------------------------------------
+
+    #[test]
+    fn text_survives_the_encoding_that_java_writes(text: String, noise in noise()) {
+        let mut wire = BytesMut::new();
+        put_buffer(&mut wire, Some(&cesu8(&text)));
+        let wire = wire.freeze();
+        prop_assert_eq!(Reader::new(&wire).string("text").unwrap(), text.as_str());
+
+        // Malformed bytes around it are replaced and take nothing else along.
+        let mut wire = BytesMut::new();
+        let around = [b"\xFF\xED", &cesu8(&text)[..], b"|", &noise[..]].concat();
+        put_buffer(&mut wire, Some(&around));
+        let wire = wire.freeze();
+        let read = Reader::new(&wire).string("text").unwrap();
+        let expected = format!("\u{FFFD}\u{FFFD}{text}|");
+        prop_assert!(read.starts_with(&expected), "{:?} is not {:?}", read, expected);
+    }
+
+    #[test]
+    fn codes(code: i32) {
+        for code in [code, code % 130] {
+            prop_assert_eq!(ErrorCode::from_code(code).code(), code);
+        }
+    }
+}
+
+fn put_frame(out: &mut BytesMut, frame: &[u8]) {
+    put_buffer(out, Some(frame));
+}
+
+fn encoded(record: &impl Record) -> Bytes {
+    let mut out = BytesMut::new();
+    record.encode(&mut out);
+    assert_eq!(out.len(), record.encoded_len());
+    out.freeze()
+}
+
+/// The body of a request, cut out of its frame.
+fn request(body: &impl Record) -> Bytes {
+    let header = RequestHeader { xid: 1, op: 2 };
+    let mut out = BytesMut::new();
+    put_request(&mut out, header, body);
+    assert_eq!(out.len(), request_len(body));
+    let frame = frame::split(&mut out, usize::MAX).unwrap().unwrap();
+    assert!(out.is_empty());
+    assert_eq!(frame[RequestHeader::LEN..], encoded(body));
+    frame.slice(RequestHeader::LEN..)
+}
+
+/// A reply with a header of zeros.
+fn answer(body: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::zeroed(ReplyHeader::LEN);
+    body(&mut out);
+    out.freeze()
+}
+
+fn followed_by(bytes: &[u8], noise: &[u8]) -> Bytes {
+    [bytes, noise].concat().into()
+}
+
+/// UTF-8 in which every surrogate of UTF-16 has three bytes of its own.
+fn cesu8(text: &str) -> Vec<u8> {
+    let unit = |unit: u16| match char::from_u32(unit.into()) {
+        Some(c) => c.to_string().into_bytes(),
+        None => vec![
+            0xE0 | (unit >> 12) as u8,
+            0x80 | (unit >> 6 & 0x3F) as u8,
+            0x80 | (unit & 0x3F) as u8,
+        ],
+    };
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+fn entries(acl: &[Acl]) -> Vec<incoming::AclEntry> {
+    let entry = |acl: &Acl| incoming::AclEntry {
+        permissions: acl.permissions,
+        scheme: Some(acl.id.scheme.clone()),
+        id: Some(acl.id.id.clone()),
+    };
+    acl.iter().map(entry).collect()
+}
+
+// ---- What is tried -----------------------------------------------------------------------------
+
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..20)
+}
+
+fn password() -> impl Strategy<Value = SessionPassword> {
+    vec(any::<u8>(), 0..=PASSWORD_LEN_MAX).prop_map(|bytes| SessionPassword::new(&bytes).unwrap())
+}
+
+fn stat() -> impl Strategy<Value = Stat> {
+    let numbers = (any::<[i64; 6]>(), any::<[i32; 5]>());
+    numbers.prop_map(|(long, int)| Stat {
+        czxid: long[0],
+        mzxid: long[1],
+        ctime: long[2],
+        mtime: long[3],
+        version: int[0],
+        cversion: int[1],
+        aversion: int[2],
+        ephemeral_owner: long[4],
+        data_length: int[3],
+        num_children: int[4],
+        pzxid: long[5],
+    })
+}
+
+fn event_type() -> impl Strategy<Value = EventType> {
+    prop_oneof![
+        Just(EventType::NodeCreated),
+        Just(EventType::NodeDeleted),
+        Just(EventType::NodeDataChanged),
+        Just(EventType::NodeChildrenChanged),
+    ]
+}
+
+fn mode() -> impl Strategy<Value = CreateMode> {
+    prop_oneof![
+        Just(CreateMode::Persistent),
+        Just(CreateMode::Ephemeral),
+        Just(CreateMode::PersistentSequential),
+        Just(CreateMode::EphemeralSequential),
+    ]
+}
+
+fn acl() -> impl Strategy<Value = Vec<Acl>> {
+    let entry = any::<(i32, String, String)>().prop_map(|(permissions, scheme, id)| Acl {
+        permissions,
+        id: Id { scheme, id },
+    });
+    vec(entry, 0..4)
+}
+
+/// A chroot, or none, and a path below it.
+fn path() -> impl Strategy<Value = (String, String)> {
+    ("(/[a-zä]{1,8}){0,3}", "/([a-zß中]{1,8}(/[a-z]{1,8}){0,3})?")
+}
