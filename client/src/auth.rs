@@ -179,6 +179,7 @@ impl Future for PendingAuth {
                     request,
                     code,
                     chroot: String::new(),
+                    hint: None,
                 })
             }
             // The next connection is told anew, before anything else.

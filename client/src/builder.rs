@@ -1,5 +1,6 @@
 //! Settings, and how a client comes to be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::{Pin, pin};
@@ -27,6 +28,7 @@ use crate::error::Error;
 /// | [`request_len_max`](Self::request_len_max) | 1,048,575 bytes |
 /// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
 /// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
+/// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
 /// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
 ///
 /// ```
@@ -62,7 +64,7 @@ impl Builder {
             settings: Settings {
                 deadline: Some(Duration::from_secs(30)),
                 request_len_max: frame::REQUEST_LEN_MAX,
-                acl: Acl::open().into(),
+                acl: [Acl::open()].into(),
             },
             transport: None,
             has_seed: false,
@@ -124,6 +126,33 @@ impl Builder {
     /// the session time-out. `Duration::MAX` presumes nothing and waits for a server's word.
     pub fn presume_expired_after(mut self, silence: Duration) -> Self {
         self.config.presume_expired_after = Some(silence);
+        self
+    }
+
+    /// The access control list of every node that is made without one of its own: one [`Acl`],
+    /// or a slice or vector of them. By default [`Acl::open`], and open means open: whoever
+    /// reaches the servers can read, change and delete such a node. Access control lists are the
+    /// only protection that ZooKeeper has.
+    ///
+    /// [`Acl::creator_all`] takes an [identity](Client::add_auth) that is added before the first
+    /// node is made.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use homing::{Acl, Client};
+    /// let builder = Client::builder(&servers).default_acl(Acl::creator_all());
+    /// let client = builder.connect().await?;
+    /// client.add_auth("digest", b"bob:secret").await?;
+    /// client.create("/mine", b"").await?;
+    /// assert_eq!(client.acl("/mine").await?.entries, [Acl::digest("bob", "secret")]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn default_acl<'a>(mut self, acl: impl Into<Cow<'a, [Acl]>>) -> Self {
+        self.settings.acl = acl.into().into();
         self
     }
 
@@ -195,6 +224,9 @@ impl Builder {
         }
         if self.config.limits.requests == 0 || self.config.limits.bytes == 0 {
             return misuse("the limit of requests or bytes in flight is zero");
+        }
+        if self.settings.acl.is_empty() {
+            return misuse("the default access control list is empty, which no server accepts");
         }
         Ok(())
     }

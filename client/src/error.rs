@@ -1,5 +1,6 @@
 //! The one error, sorted by who is to blame and by what became of the request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,9 @@ pub enum Error {
         code: ErrorCode,
         /// The chroot under which it was asked; empty for none.
         chroot: String,
+        /// What the settings of the request add to the code. (The text of the error has this, or
+        /// what can be said about the code in general.)
+        hint: Option<&'static str>,
     },
     /// The request had been sent when the connection was lost, and no answer came: it may have
     /// been applied or not. (One that had not been sent would have waited for the next
@@ -66,8 +70,7 @@ pub enum Error {
         /// How the session ended.
         end: SessionEnd,
     },
-    /// The client was closed before this was asked, or while it waited. It was not applied,
-    /// unless `fate` says otherwise.
+    /// The client was closed before this was asked, or while it waited. It was not applied.
     Closed {
         /// What was asked.
         request: Subject,
@@ -229,6 +232,7 @@ impl fmt::Display for Error {
                 request,
                 code,
                 chroot,
+                hint,
             } => {
                 write!(f, "{request}: {code}")?;
                 if *code == ErrorCode::NoNode && !chroot.is_empty() {
@@ -237,7 +241,13 @@ impl fmt::Display for Error {
                         ", below the chroot {chroot:?}, which may itself not exist"
                     )?;
                 }
-                Ok(())
+                match hint
+                    .map(Cow::Borrowed)
+                    .or_else(|| advice(request.op, *code))
+                {
+                    Some(hint) => write!(f, "; {hint}"),
+                    None => Ok(()),
+                }
             }
             Self::ConnectionLost { request, lost } => {
                 write!(f, "{request}: {lost}; it may have been applied or not")
@@ -246,14 +256,18 @@ impl fmt::Display for Error {
                 write!(f, "{request}: the deadline passed; {}", fate_text(*fate))
             }
             Self::SessionEnded { request, fate, end } => {
-                write!(f, "{request}: {end}; {}", fate_text(*fate))
+                let fate = fate_text(*fate);
+                write!(
+                    f,
+                    "{request}: {end}; {fate}; it takes a new client to go on"
+                )
             }
             Self::Closed { request } => {
                 write!(f, "{request}: the client was closed; it was not sent")
             }
             Self::Busy { request } => write!(
                 f,
-                "{request}: too many requests are on their way; it was not sent"
+                "{request}: `requests_in_flight` or `bytes_in_flight` is reached, too many requests are on their way; it was not sent"
             ),
             Self::ReplyTooLarge {
                 request,
@@ -261,7 +275,12 @@ impl fmt::Display for Error {
                 limit,
             } => write!(
                 f,
-                "{request}: the reply has {len} bytes, over the limit of {limit} (`reply_len_max`)"
+                "{request}: the reply has {len} bytes, over the limit of {limit} (`reply_len_max`){}",
+                if is_read(request.op) {
+                    ""
+                } else {
+                    "; it was applied"
+                }
             ),
             Self::MalformedReply { request, error } => {
                 write!(
@@ -299,6 +318,67 @@ fn fate_text(fate: Fate) -> &'static str {
     }
 }
 
+/// What somebody can do about a refusal who knows nothing but its code, and the operation.
+fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
+    let text = match code {
+        ErrorCode::SystemError => "something failed inside the server: its log may say what",
+        ErrorCode::MarshallingError => {
+            "the server could not read the request, and may be too old for it"
+        }
+        ErrorCode::Unimplemented => "the server does not know it, or has it switched off",
+        ErrorCode::BadArguments if op == "delete" => {
+            "`/` and the nodes of ZooKeeper itself cannot be deleted"
+        }
+        ErrorCode::BadArguments => "the server does not accept the path, or a setting",
+        ErrorCode::NoAuth => {
+            let (permission, node) = match op {
+                "create" => ("CREATE", "the parent"),
+                "delete" => ("DELETE", "the parent"),
+                "set" => ("WRITE", "the node"),
+                "set_acl" => ("ADMIN", "the node"),
+                "acl" => ("READ or ADMIN", "the node"),
+                _ => ("READ", "the node"),
+            };
+            return Some(Cow::Owned(format!(
+                "it takes {permission} on {node}: add an identity (`add_auth`) that has it in the access control list (`acl`)"
+            )));
+        }
+        ErrorCode::BadVersion if op == "set_acl" => {
+            "the list was set meanwhile: read it again (`acl`) for its `aversion`"
+        }
+        ErrorCode::BadVersion => "the node was set meanwhile: read it again for its `version`",
+        ErrorCode::NoChildrenForEphemerals => "its parent is ephemeral",
+        ErrorCode::NotEmpty => "it has children, which must be deleted first",
+        ErrorCode::SessionExpired => "the session ended before the server came to it",
+        ErrorCode::InvalidAcl => {
+            "the access control list is empty, or has a scheme or an id that the server does not accept; scheme `auth` takes an identity that was added before (`add_auth`)"
+        }
+        ErrorCode::AuthFailed => {
+            "the server does not know the scheme or refuses the proof, and the session ends"
+        }
+        ErrorCode::NotReadOnly => {
+            "the server is cut off from its ensemble and only serves reads until it is back"
+        }
+        ErrorCode::EphemeralOnLocalSession => {
+            "the servers keep sessions local and do not upgrade them (`localSessionsUpgradingEnabled`)"
+        }
+        ErrorCode::SessionClosedRequireSaslAuth => {
+            "the server serves nobody without an identity of the schemes that it enforces"
+        }
+        ErrorCode::QuotaExceeded => {
+            "a hard limit of this node or one above it, set below `/zookeeper/quota`, is reached"
+        }
+        ErrorCode::ThrottledOp => "the server is overloaded and did not do it: try again later",
+        _ => return None,
+    };
+    Some(Cow::Borrowed(text))
+}
+
+/// Whether it changes nothing at the server.
+fn is_read(op: &str) -> bool {
+    matches!(op, "get" | "exists" | "children" | "acl" | "sync")
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -309,5 +389,76 @@ impl std::error::Error for Error {
             Self::Start(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(op: &'static str, code: ErrorCode, hint: Option<&'static str>) -> String {
+        let (path, chroot) = ("/a".into(), String::new());
+        let request = Subject { op, path };
+        let error = Error::Server {
+            request,
+            code,
+            chroot,
+            hint,
+        };
+        error.to_string()
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let rows = [
+            ("get", ErrorCode::NoNode, "NoNode (-101)"),
+            ("create", ErrorCode::NodeExists, "NodeExists (-110)"),
+            ("get", ErrorCode::Unknown(-999), "unknown error code (-999)"),
+            (
+                "set",
+                ErrorCode::BadVersion,
+                "BadVersion (-103); the node was set meanwhile: read it again for its `version`",
+            ),
+            (
+                "delete",
+                ErrorCode::NotEmpty,
+                "NotEmpty (-111); it has children, which must be deleted first",
+            ),
+            (
+                "delete",
+                ErrorCode::BadArguments,
+                "BadArguments (-8); `/` and the nodes of ZooKeeper itself cannot be deleted",
+            ),
+            (
+                "set",
+                ErrorCode::QuotaExceeded,
+                "QuotaExceeded (-125); a hard limit of this node or one above it, set below `/zookeeper/quota`, is reached",
+            ),
+            (
+                "set",
+                ErrorCode::ThrottledOp,
+                "ThrottledOp (-127); the server is overloaded and did not do it: try again later",
+            ),
+            (
+                "create",
+                ErrorCode::NotReadOnly,
+                "NotReadOnly (-119); the server is cut off from its ensemble and only serves reads until it is back",
+            ),
+        ];
+        for (op, code, text) in rows {
+            assert_eq!(refused(op, code, None), format!("{op} \"/a\": {text}"));
+        }
+    }
+
+    #[test]
+    fn what_the_request_knows_comes_before_what_the_code_says() {
+        assert_eq!(
+            refused("create", ErrorCode::Unimplemented, Some("it is too old")),
+            "create \"/a\": Unimplemented (-6); it is too old"
+        );
+        assert_eq!(
+            refused("sync", ErrorCode::Unimplemented, None),
+            "sync \"/a\": Unimplemented (-6); the server does not know it, or has it switched off"
+        );
     }
 }

@@ -38,7 +38,7 @@ use crate::ops::Sync;
 /// ```
 #[must_use = "a request does nothing until it is awaited, submitted or waited for"]
 pub struct Request<O> {
-    scope: Arc<Scope>,
+    pub(crate) scope: Arc<Scope>,
     pub(crate) op: O,
     deadline: Option<Duration>,
     /// A sync goes in line right before it.
@@ -82,6 +82,12 @@ pub trait Operation: sealed::Sealed + Unpin {
         validate_path(self.path())
     }
 
+    /// What is wrong with the settings, if they cannot be had together.
+    #[doc(hidden)]
+    fn check_settings(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     #[doc(hidden)]
     fn body<'b>(&'b self, scope: &'b Scope) -> Self::Body<'b>;
 
@@ -102,6 +108,13 @@ pub trait Operation: sealed::Sealed + Unpin {
         let _ = code;
         None
     }
+
+    /// What can be said about a refusal beyond what its code says for every operation.
+    #[doc(hidden)]
+    fn hint(&self, code: ErrorCode) -> Option<&'static str> {
+        let _ = code;
+        None
+    }
 }
 
 pub(crate) mod sealed {
@@ -118,6 +131,11 @@ impl<O: Operation> Request<O> {
             deadline,
             is_synced: false,
         }
+    }
+
+    /// Another request of the same handle, with the same deadline.
+    pub(crate) fn alike<P: Operation>(&self, op: P) -> Request<P> {
+        Request::new(&self.scope, op).deadline(self.deadline)
     }
 
     /// The same request with another operation in it.
@@ -178,6 +196,9 @@ impl<O: Operation> Request<O> {
         self.op.check_path().map_err(|why| Error::BadPath {
             request: subject(&self.op),
             why,
+        })?;
+        self.op.check_settings().map_err(|what| Error::Misuse {
+            what: format!("{}: {what}; it was not sent", subject(&self.op)),
         })?;
         let len = request_len(&self.op.body(&self.scope));
         let limit = self.scope.core.settings.request_len_max;
@@ -387,6 +408,7 @@ impl<O: Operation> Pending<O> {
                     request: subject(&self.op),
                     code,
                     chroot,
+                    hint: self.op.hint(code),
                 }
             });
         }
@@ -434,7 +456,7 @@ impl<O: Operation> Request<O> {
 
     /// The sync that goes before this request, with the same deadline.
     fn sync(&self) -> Request<Sync<'static>> {
-        Request::new(&self.scope, Sync::root()).deadline(self.deadline)
+        self.alike(Sync::root())
     }
 
     fn wait_for_room(self, len: usize) -> Stage<O> {

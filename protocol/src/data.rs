@@ -1,8 +1,12 @@
 //! Records that are part of several operations: stat, identities, access control lists.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::codec::{DecodeError, Reader, Record, put_count, put_string};
+use crate::digest;
 
 /// What a server keeps about a node beside its data. Field names are ZooKeeper's own.
 ///
@@ -102,11 +106,17 @@ pub mod permission {
 
 /// An identity: whom an [`Acl`] is about.
 ///
+/// `Debug` leaves out the hash of a `digest` identity, as servers do for readers that are not
+/// the node's administrators: it is enough to guess the password from.
+///
 /// ```
-/// let anyone = homing_protocol::Id { scheme: "world".into(), id: "anyone".into() };
-/// assert_eq!(anyone, homing_protocol::Acl::open()[0].id);
+/// use homing_protocol::{Acl, Id};
+/// let anyone = Id { scheme: "world".into(), id: "anyone".into() };
+/// assert_eq!(anyone, Acl::open().id);
+/// let bob = Acl::digest("bob", "pw").id;
+/// assert_eq!(format!("{bob:?}"), r#"Id { scheme: "digest", id: "bob:…" }"#);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Id {
     /// `world`, `auth`, `digest`, `ip`, `sasl` or `x509`.
     pub scheme: String,
@@ -114,12 +124,32 @@ pub struct Id {
     pub id: String,
 }
 
-/// One entry of an access control list.
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = match self.id.split_once(':') {
+            Some((user, _)) if self.scheme == "digest" => Cow::Owned(format!("{user}:…")),
+            _ => Cow::Borrowed(self.id.as_str()),
+        };
+        f.debug_struct("Id")
+            .field("scheme", &self.scheme)
+            .field("id", &id)
+            .finish()
+    }
+}
+
+/// One entry of an access control list: somebody, and what they may do.
+///
+/// The entries of a list add up, and there are none that forbid. A node has a list of its own:
+/// nothing is inherited, neither by children nor from parents. Every function here that makes
+/// an entry gives [all](permission::ALL) permissions, except [`read_only`](Self::read_only);
+/// [`permissions`](Self::permissions) sets others.
+///
+/// Wherever a list is asked for, a single entry will do.
 ///
 /// ```
 /// use homing_protocol::{Acl, permission};
-/// let open = Acl::open();
-/// assert_eq!(open[0].permissions, permission::ALL);
+/// let list = [Acl::creator_all(), Acl::open().permissions(permission::READ)];
+/// assert_eq!(list[1], Acl::read_only());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acl {
@@ -130,17 +160,83 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// Everybody may do everything. Open means open: there is no other protection in
-    /// ZooKeeper than access control lists, and children do not inherit them.
-    pub fn open() -> Vec<Self> {
-        let id = Id {
-            scheme: "world".into(),
-            id: "anyone".into(),
-        };
-        vec![Self {
+    /// Everybody may do everything. Open means open: anybody who reaches the servers can then
+    /// change the node, and its list too.
+    ///
+    /// ```
+    /// use homing_protocol::{Acl, permission};
+    /// assert_eq!(Acl::open(), Acl::new("world", "anyone"));
+    /// ```
+    pub fn open() -> Self {
+        Self::new("world", "anyone")
+    }
+
+    /// Everybody may [read](permission::READ). Alone in a list it leaves nobody who could ever
+    /// change the node or the list, except a server's super user.
+    pub fn read_only() -> Self {
+        Self::open().permissions(permission::READ)
+    }
+
+    /// The identities that the creator has added to its client may do everything; a server puts
+    /// one entry for each of them in the place of this one. Having none is an error
+    /// (`InvalidAcl`).
+    pub fn creator_all() -> Self {
+        Self::new("auth", "")
+    }
+
+    /// Whoever authenticates with this name and password may do everything. The entry has a
+    /// hash of both; the password is not kept.
+    ///
+    /// ```
+    /// use homing_protocol::Acl;
+    /// let bob = Acl::digest("bob", "pw");
+    /// assert_eq!(bob.id.id, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
+    /// ```
+    pub fn digest(user: &str, password: &str) -> Self {
+        Self::new("digest", digest::id(user, password))
+    }
+
+    /// Whoever connects from this address, or from an address that begins with the same bits,
+    /// may do everything. Servers before 3.9.4 refuse IPv6 addresses (`InvalidAcl`). What the
+    /// server sees as the address is what counts, also where it is a proxy's.
+    ///
+    /// ```
+    /// use homing_protocol::Acl;
+    /// assert_eq!(Acl::ip(std::net::Ipv4Addr::LOCALHOST).id.id, "127.0.0.1");
+    /// assert_eq!(Acl::ip("10.1.0.0/16").id.id, "10.1.0.0/16");
+    /// ```
+    pub fn ip(address: impl fmt::Display) -> Self {
+        Self::new("ip", address.to_string())
+    }
+
+    /// An identity of any scheme, such as `sasl` or `x509`, may do everything. Servers refuse
+    /// schemes that they do not know, and ids that the scheme does not allow (`InvalidAcl`).
+    ///
+    /// ```
+    /// use homing_protocol::Acl;
+    /// let alice = Acl::new("sasl", "alice@EXAMPLE.COM");
+    /// # assert_eq!(alice.permissions, homing_protocol::permission::ALL);
+    /// ```
+    pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Self {
+        Self {
             permissions: permission::ALL,
-            id,
-        }]
+            id: Id {
+                scheme: scheme.into(),
+                id: id.into(),
+            },
+        }
+    }
+
+    /// Allows exactly this: a sum of the bits in [`permission`].
+    ///
+    /// ```
+    /// use homing_protocol::{Acl, permission};
+    /// let worker = Acl::digest("worker", "pw").permissions(permission::READ | permission::WRITE);
+    /// assert_eq!(worker.permissions, 3);
+    /// ```
+    pub fn permissions(mut self, permissions: i32) -> Self {
+        self.permissions = permissions;
+        self
     }
 
     /// Encoded size of the shortest entry in bytes.
@@ -157,6 +253,37 @@ impl Acl {
         for acl in list {
             acl.encode(out);
         }
+    }
+
+    /// Reads a list with its count. A null list is an empty one.
+    pub fn read_list(reader: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let count = reader.count("acl", Self::LEN_MIN)?.unwrap_or(0);
+        (0..count).map(|_| Self::read(reader)).collect()
+    }
+
+    /// Reads an entry.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            permissions: reader.i32("perms")?,
+            id: Id {
+                scheme: reader.string("scheme")?.into_owned(),
+                id: reader.string("id")?.into_owned(),
+            },
+        })
+    }
+}
+
+/// A list of one.
+impl From<Acl> for Cow<'_, [Acl]> {
+    fn from(acl: Acl) -> Self {
+        Cow::Owned(vec![acl])
+    }
+}
+
+/// A list of one.
+impl<'a> From<&'a Acl> for Cow<'a, [Acl]> {
+    fn from(acl: &'a Acl) -> Self {
+        Cow::Borrowed(std::slice::from_ref(acl))
     }
 }
 

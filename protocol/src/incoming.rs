@@ -50,7 +50,7 @@ pub fn path_and_kind<'a>(reader: &mut Reader<'a>) -> Result<(NullablePath<'a>, i
 ///
 /// ```
 /// use homing_protocol::{Acl, CreateMode, Reader, Record, incoming};
-/// let acl = Acl::open();
+/// let acl = [Acl::open()];
 /// let sent = homing_protocol::Create {
 ///     path: "/a".into(),
 ///     data: b"hi",

@@ -48,6 +48,7 @@
 mod codec;
 mod connect;
 mod data;
+pub mod digest;
 mod error_code;
 mod event;
 pub mod frame;
@@ -67,6 +68,6 @@ pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};
 pub use path::{PathError, validate_path};
 pub use request::{
-    Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, PathRef, RemoveWatches, SetData, Sync,
-    put_request, request_len,
+    Create, CreateMode, Delete, Empty, Exists, GetAcl, GetChildren, GetData, PathRef,
+    RemoveWatches, SetAcl, SetData, Sync, Ttl, put_request, request_len,
 };

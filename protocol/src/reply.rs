@@ -4,10 +4,10 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, DecodeErrorKind, Reader};
-use crate::data::Stat;
+use crate::data::{Acl, Stat};
 use crate::header::ReplyHeader;
 
-/// create2: the node's path and its stat.
+/// create2, createContainer, createTTL: the node's path and its stat.
 pub fn create2(frame: &Bytes) -> Result<(String, Stat), DecodeError> {
     let mut reader = body(frame)?;
     let path = reader.string("path")?.into_owned();
@@ -21,7 +21,23 @@ pub fn get_data(frame: &Bytes) -> Result<(Option<Bytes>, Stat), DecodeError> {
     Ok((data, Stat::read(&mut reader)?))
 }
 
-/// exists, setData: a stat.
+/// getACL: the node's access control list and its stat.
+///
+/// ```
+/// use homing_protocol::{Acl, Record, Stat, reply};
+/// let mut frame = bytes::BytesMut::zeroed(16);
+/// Acl::put_list(&mut frame, &[Acl::open()]);
+/// Stat::default().encode(&mut frame);
+/// let (list, _stat) = reply::get_acl(&frame.freeze())?;
+/// assert_eq!(list, [Acl::open()]);
+/// # Ok::<(), homing_protocol::DecodeError>(())
+/// ```
+pub fn get_acl(frame: &Bytes) -> Result<(Vec<Acl>, Stat), DecodeError> {
+    let mut reader = body(frame)?;
+    Ok((Acl::read_list(&mut reader)?, Stat::read(&mut reader)?))
+}
+
+/// exists, setData, setACL: a stat.
 pub fn stat(frame: &Bytes) -> Result<Stat, DecodeError> {
     Stat::read(&mut body(frame)?)
 }

@@ -1,6 +1,7 @@
 //! Request bodies, as a client writes them.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
@@ -8,6 +9,7 @@ use crate::codec::{Record, put_buffer};
 use crate::data::Acl;
 use crate::frame::LENGTH_LEN;
 use crate::header::RequestHeader;
+use crate::op;
 
 /// The length of a whole frame: its length, the header, and `body`.
 pub fn request_len(body: &impl Record) -> usize {
@@ -82,28 +84,104 @@ impl fmt::Display for PathRef<'_> {
 /// What becomes of a node. An enumeration on the wire too, not a set of bits.
 ///
 /// ```
-/// use homing_protocol::CreateMode;
-/// assert_eq!(CreateMode::EphemeralSequential as i32, 3);
-/// assert!(CreateMode::EphemeralSequential.is_sequential());
+/// use homing_protocol::{CreateMode, op};
+/// let mode = CreateMode::EphemeralSequential;
+/// assert!(mode.is_sequential());
+/// assert_eq!((mode.flags(), mode.op()), (3, op::CREATE2));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CreateMode {
     /// It stays until it is deleted.
     #[default]
-    Persistent = 0,
+    Persistent,
     /// It goes away with the session.
-    Ephemeral = 1,
+    Ephemeral,
     /// It stays; the server appends a number to its name.
-    PersistentSequential = 2,
+    PersistentSequential,
     /// It goes away with the session; the server appends a number to its name.
-    EphemeralSequential = 3,
+    EphemeralSequential,
+    /// The server removes it some time after its last child has gone.
+    Container,
+    /// The server removes it when it has no children and was not set for so long.
+    PersistentWithTtl(Ttl),
+    /// The same; the server appends a number to its name.
+    PersistentSequentialWithTtl(Ttl),
 }
 
 impl CreateMode {
     /// Whether the server appends a number to the name.
     pub fn is_sequential(self) -> bool {
-        matches!(self, Self::PersistentSequential | Self::EphemeralSequential)
+        matches!(
+            self,
+            Self::PersistentSequential
+                | Self::EphemeralSequential
+                | Self::PersistentSequentialWithTtl(_)
+        )
+    }
+
+    /// How long the node may stay without being set, where the mode says so.
+    pub fn ttl(self) -> Option<Ttl> {
+        match self {
+            Self::PersistentWithTtl(ttl) | Self::PersistentSequentialWithTtl(ttl) => Some(ttl),
+            _ => None,
+        }
+    }
+
+    /// Its number on the wire.
+    pub fn flags(self) -> i32 {
+        match self {
+            Self::Persistent => 0,
+            Self::Ephemeral => 1,
+            Self::PersistentSequential => 2,
+            Self::EphemeralSequential => 3,
+            Self::Container => 4,
+            Self::PersistentWithTtl(_) => 5,
+            Self::PersistentSequentialWithTtl(_) => 6,
+        }
+    }
+
+    /// The operation that makes such a node and tells its stat. With another one a server does
+    /// something else: create2 makes a plain node of a container, without a word.
+    pub fn op(self) -> i32 {
+        match self {
+            Self::Container => op::CREATE_CONTAINER,
+            Self::PersistentWithTtl(_) | Self::PersistentSequentialWithTtl(_) => op::CREATE_TTL,
+            _ => op::CREATE2,
+        }
+    }
+}
+
+/// A node's time to live: whole milliseconds, from 1 to 2^40 − 1 (34 years).
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_protocol::Ttl;
+/// let minute = Ttl::new(Duration::from_secs(60)).unwrap();
+/// assert_eq!(minute.as_millis(), 60_000);
+/// assert_eq!(Ttl::new(Duration::from_micros(999)), None);
+/// assert_eq!(Ttl::new(Duration::MAX), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ttl {
+    /// 1 to [`MAX_MS`](Self::MAX_MS).
+    ms: i64,
+}
+
+impl Ttl {
+    /// The longest time in milliseconds: servers keep it in 40 bits.
+    pub const MAX_MS: i64 = (1 << 40) - 1;
+
+    /// So many whole milliseconds, what is over left out; `None` for less than one and for more
+    /// than [`MAX_MS`](Self::MAX_MS).
+    pub fn new(ttl: Duration) -> Option<Self> {
+        let ms = i64::try_from(ttl.as_millis()).ok()?;
+        (1..=Self::MAX_MS).contains(&ms).then_some(Self { ms })
+    }
+
+    /// In milliseconds.
+    pub fn as_millis(self) -> i64 {
+        self.ms
     }
 }
 
@@ -123,11 +201,12 @@ impl Record for Empty {
     fn encode(&self, _: &mut BytesMut) {}
 }
 
-/// The body of create and create2.
+/// The body of create, create2, createContainer and createTTL:
+/// [`CreateMode::op`] says which of them it is for.
 ///
 /// ```
 /// use homing_protocol::{Acl, Create, CreateMode, Record};
-/// let acl = Acl::open();
+/// let acl = [Acl::open()];
 /// let create = Create { path: "/a".into(), data: b"hi", acl: &acl, mode: CreateMode::Persistent };
 /// assert_eq!(create.encoded_len(), 43);
 /// ```
@@ -145,14 +224,18 @@ pub struct Create<'a> {
 
 impl Record for Create<'_> {
     fn encoded_len(&self) -> usize {
-        self.path.encoded_len() + 4 + self.data.len() + Acl::list_len(self.acl) + 4
+        let ttl = if self.mode.ttl().is_some() { 8 } else { 0 };
+        self.path.encoded_len() + 4 + self.data.len() + Acl::list_len(self.acl) + 4 + ttl
     }
 
     fn encode(&self, out: &mut BytesMut) {
         self.path.encode(out);
         put_buffer(out, Some(self.data));
         Acl::put_list(out, self.acl);
-        out.put_i32(self.mode as i32);
+        out.put_i32(self.mode.flags());
+        if let Some(ttl) = self.mode.ttl() {
+            out.put_i64(ttl.as_millis());
+        }
     }
 }
 
@@ -234,6 +317,57 @@ impl Record for RemoveWatches<'_> {
 
 /// The kind of watcher that stands for all kinds.
 const ANY_WATCHER: i32 = 3;
+
+/// The body of getACL.
+///
+/// ```
+/// use homing_protocol::{GetAcl, Record};
+/// assert_eq!(GetAcl { path: "/a".into() }.encoded_len(), 6);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetAcl<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+}
+
+impl Record for GetAcl<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+    }
+}
+
+/// The body of setACL.
+///
+/// ```
+/// use homing_protocol::{Acl, Record, SetAcl};
+/// let set = SetAcl { path: "/a".into(), acl: &[Acl::open()], version: -1 };
+/// assert_eq!(set.encoded_len(), 37);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetAcl<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+    /// Its new access control list; an empty one is refused by the server.
+    pub acl: &'a [Acl],
+    /// The version that the list must have ([`Stat::aversion`](crate::Stat)), or −1 for any.
+    pub version: i32,
+}
+
+impl Record for SetAcl<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + Acl::list_len(self.acl) + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        Acl::put_list(out, self.acl);
+        out.put_i32(self.version);
+    }
+}
 
 /// The body of sync.
 ///

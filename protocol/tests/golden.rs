@@ -2,11 +2,13 @@
 //! empty data directory), in both directions: what a record is encoded to, and what it is read
 //! from. Frames are written as hex digits, with spaces between fields.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
     Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode, EventType,
     Exists, GetChildren, GetData, Id, Reader, Record, ReplyHeader, RequestHeader, SessionPassword,
-    SetData, Stat, Sync, WatchedEvent, frame, incoming, op, permission, put_buffer, put_count,
+    SetData, Stat, Sync, Ttl, WatchedEvent, frame, incoming, op, permission, put_buffer, put_count,
     put_request, put_string, reply, request_len, xid,
 };
 
@@ -358,6 +360,52 @@ fn create_ttl() {
     assert_eq!(read.acl, Some(vec![open_entry()]));
     assert_eq!((read.flags, read.ttl), (5, Some(1000)));
     assert_eq!(reader.remaining(), 0);
+
+    // What is written here differs in one field: data without bytes is empty, never null.
+    let ttl = Ttl::new(Duration::from_secs(1)).unwrap();
+    let mode = CreateMode::PersistentWithTtl(ttl);
+    let body = sends(
+        "00000039 00000008 00000015 00000002 2f74 00000000
+         00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65 00000005 00000000000003e8",
+        RequestHeader {
+            xid: 8,
+            op: mode.op(),
+        },
+        &Create {
+            path: "/t".into(),
+            data: b"",
+            acl: &open(),
+            mode,
+        },
+    );
+    let read = incoming::Create::read_with_ttl(&mut Reader::new(&body)).unwrap();
+    assert_eq!((read.data, read.ttl), (Some(Bytes::new()), Some(1000)));
+    let sequential = CreateMode::PersistentSequentialWithTtl(ttl);
+    assert_eq!((sequential.flags(), sequential.op()), (6, op::CREATE_TTL));
+    let container = CreateMode::Container;
+    assert_eq!(
+        (container.flags(), container.op()),
+        (4, op::CREATE_CONTAINER)
+    );
+
+    // Of the captured reply the times were not kept. Its owner is that of a plain node.
+    let stat = Stat {
+        czxid: 5,
+        mzxid: 5,
+        pzxid: 5,
+        ..Stat::default()
+    };
+    let frame = comes(
+        "0000005a 00000008 0000000000000005 00000000 00000002 2f74
+         0000000000000005 0000000000000005 0000000000000000 0000000000000000 00000000 00000000
+         00000000 0000000000000000 00000000 00000000 0000000000000005",
+        ok(8, 5),
+        |out| {
+            put_string(out, "/t");
+            stat.encode(out);
+        },
+    );
+    assert_eq!(reply::create2(&frame).unwrap(), ("/t".into(), stat));
 }
 
 #[test]
@@ -695,7 +743,7 @@ fn an_access_control_list() {
     Acl::put_list(&mut out, &open());
     assert_eq!(out, bytes);
     assert_eq!(Acl::list_len(&open()), bytes.len());
-    assert_eq!(open(), Acl::open());
+    assert_eq!(open(), [Acl::open()]);
 }
 
 /// What the client sent with each create.

@@ -280,12 +280,12 @@ impl Writer {
             .for_each(|path| self.buffer(Allowed, path.as_bytes()));
     }
 
-    fn acl(&mut self) {
+    fn acl(&mut self, null: Null) {
         self.count(2);
         for (scheme, id) in [("world", "anyone"), ("digest", "bob:x")] {
             self.i32(31);
-            self.buffer(Allowed, scheme.as_bytes());
-            self.buffer(Allowed, id.as_bytes());
+            self.buffer(null, scheme.as_bytes());
+            self.buffer(null, id.as_bytes());
         }
     }
 }
@@ -328,6 +328,15 @@ fn replies() -> Vec<Case> {
             |w| {
                 w.header();
                 w.buffer(Allowed, b"data");
+                w.stat();
+            },
+        ),
+        case(
+            "getACL",
+            |f| reply::get_acl(f).map(drop),
+            |w| {
+                w.header();
+                w.acl(Refused);
                 w.stat();
             },
         ),
@@ -396,7 +405,7 @@ fn requests() -> Vec<Case> {
     fn create(w: &mut Writer) {
         w.buffer(Allowed, b"/a/b");
         w.buffer(Allowed, b"data");
-        w.acl();
+        w.acl(Allowed);
         w.i32(0);
     }
     fn set_watches(w: &mut Writer) {
@@ -469,7 +478,7 @@ fn requests() -> Vec<Case> {
             |f| incoming::SetAcl::read(&mut Reader::new(f)).map(drop),
             |w| {
                 w.buffer(Allowed, b"/a/b");
-                w.acl();
+                w.acl(Allowed);
                 w.i32(-1);
             },
         ),

@@ -1,12 +1,14 @@
 //! Whatever goes in comes out: frames in whatever pieces they arrive, records through their
 //! encoding, text through either of the two encodings that servers use.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
     Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode, EventType,
-    Exists, GetChildren, GetData, Id, PASSWORD_LEN_MAX, PathRef, Reader, Record, ReplyHeader,
-    RequestHeader, SessionPassword, SetData, Stat, Sync, WatchedEvent, frame, incoming, put_buffer,
-    put_count, put_request, put_string, reply, request_len,
+    Exists, GetAcl, GetChildren, GetData, Id, PASSWORD_LEN_MAX, PathRef, Reader, Record,
+    ReplyHeader, RequestHeader, SessionPassword, SetAcl, SetData, Stat, Sync, Ttl, WatchedEvent,
+    frame, incoming, op, put_buffer, put_count, put_request, put_string, reply, request_len,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -126,17 +128,14 @@ proptest! {
     }
 
     #[test]
-    fn access_control_lists(acl in acl(), version: i32) {
-        let mut body = BytesMut::new();
-        put_string(&mut body, "/a");
-        let start = body.len();
-        Acl::put_list(&mut body, &acl);
-        prop_assert_eq!(body.len() - start, Acl::list_len(&acl));
-        body.put_i32(version);
-        let body = body.freeze();
+    fn access_control_lists(acl in acl(), version: i32, stat in stat()) {
+        let body = request(&SetAcl { path: "/a".into(), acl: &acl, version });
         let read = incoming::SetAcl::read(&mut Reader::new(&body)).unwrap();
+        prop_assert_eq!(read.path.as_deref(), Some("/a"));
         prop_assert_eq!(read.version, version);
         prop_assert_eq!(read.acl, Some(entries(&acl)));
+        let frame = answer(|out| { Acl::put_list(out, &acl); stat.encode(out); });
+        prop_assert_eq!(reply::get_acl(&frame), Ok((acl.clone(), stat)));
         for entry in acl {
             prop_assert!(encoded(&entry).len() >= Acl::LEN_MIN);
         }
@@ -180,7 +179,12 @@ proptest! {
         prop_assert_eq!(read.path.as_deref(), path);
         prop_assert_eq!(read.data.as_deref(), Some(&data[..]));
         prop_assert_eq!(read.acl, Some(entries(&acl)));
-        prop_assert_eq!((read.flags, read.ttl), (mode as i32, None));
+        prop_assert_eq!((read.flags, read.ttl), (mode.flags(), None));
+        prop_assert_eq!(mode.op() == op::CREATE_TTL, mode.ttl().is_some());
+        if let Some(ttl) = mode.ttl() {
+            let read = incoming::Create::read_with_ttl(&mut Reader::new(&body)).unwrap();
+            prop_assert_eq!(read.ttl, Some(ttl.as_millis()));
+        }
 
         let body = request(&SetData { path: node, data: &data, version });
         let read = incoming::SetData::read(&mut Reader::new(&body)).unwrap();
@@ -200,9 +204,10 @@ proptest! {
             prop_assert_eq!((read.0.as_deref(), read.1), (path, watch));
         }
 
-        let body = request(&Sync { path: node });
-        let read = incoming::path(&mut Reader::new(&body)).unwrap();
-        prop_assert_eq!(read.as_deref(), path);
+        for body in [request(&Sync { path: node }), request(&GetAcl { path: node })] {
+            let read = incoming::path(&mut Reader::new(&body)).unwrap();
+            prop_assert_eq!(read.as_deref(), path);
+        }
 
         prop_assert_eq!(request(&Empty), Bytes::new());
     }
@@ -332,7 +337,14 @@ fn mode() -> impl Strategy<Value = CreateMode> {
         Just(CreateMode::Ephemeral),
         Just(CreateMode::PersistentSequential),
         Just(CreateMode::EphemeralSequential),
+        Just(CreateMode::Container),
+        ttl().prop_map(CreateMode::PersistentWithTtl),
+        ttl().prop_map(CreateMode::PersistentSequentialWithTtl),
     ]
+}
+
+fn ttl() -> impl Strategy<Value = Ttl> {
+    (1..=Ttl::MAX_MS.unsigned_abs()).prop_map(|ms| Ttl::new(Duration::from_millis(ms)).unwrap())
 }
 
 fn acl() -> impl Strategy<Value = Vec<Acl>> {

@@ -445,6 +445,21 @@ impl Session {
 
     // The end.
 
+    /// What to do about a close while no server has given a session.
+    fn close_before_it_began(&mut self, now: Instant) {
+        if self.credentials.is_some() {
+            return;
+        }
+        match &mut self.phase {
+            // A server that was asked may have made one, which nobody else could close.
+            Phase::Handshaking {
+                asked: true, until, ..
+            } => *until = (*until).min(now + timeouts::LAST_HANDSHAKE_MAX),
+            Phase::Over => {}
+            _ => self.end(SessionEnd::Closed),
+        }
+    }
+
     /// Ends the session where there may be a stream: it is hung up first, so that the driver's
     /// buffer tells which requests were handed over.
     fn end_from_here(&mut self, end: SessionEnd) {
@@ -736,10 +751,7 @@ impl Engine for Session {
             && self.close_until.is_none()
         {
             self.close_until = Some(now + within);
-            if self.credentials.is_none() && !matches!(self.phase, Phase::Over) {
-                // Nothing exists yet that would have to be closed.
-                self.end(SessionEnd::Closed);
-            }
+            self.close_before_it_began(now);
         }
         self.check_timers(now);
         self.unwatch();

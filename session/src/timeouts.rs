@@ -30,6 +30,10 @@ pub(crate) fn attempt_max(time_left: Duration, servers: usize) -> Duration {
     share.clamp(Duration::from_millis(200), Duration::from_secs(10))
 }
 
+/// How long a close waits for the answer to the first handshake when it comes in between: whoever
+/// closes what has not begun should not wait for a server that is stuck.
+pub(crate) const LAST_HANDSHAKE_MAX: Duration = Duration::from_secs(1);
+
 /// A connection has settled, and its server is no longer suspected of accepting and then
 /// closing, when it has lived this long: a round of pings, but no more than 5 s.
 pub(crate) fn settled_after(session_timeout: Duration) -> Duration {

@@ -103,6 +103,18 @@ struct Registry {
     idle: BTreeSet<String>,
 }
 
+impl Registry {
+    /// The server has a watch on this path that its owner does not want. `true` if nobody else
+    /// does.
+    fn decline(&mut self, path: String) -> bool {
+        let is_idle = !self.armed.contains_key(&path);
+        if is_idle {
+            self.idle.insert(path);
+        }
+        is_idle
+    }
+}
+
 struct Entry {
     id: u64,
     kind: WatchKind,
@@ -144,6 +156,9 @@ impl Watches {
     /// Takes a watch out that its owner does not want any more. `true` if the session should be
     /// told, because the server's watch is of no more use.
     pub fn forget(&self, ticket: &WatchTicket) -> bool {
+        // Before the lock: a reply that arms it right now finds either that nobody waits any
+        // more, or has put it where it is found here.
+        drop(ticket.ticket.abandon());
         let mut registry = self.registry();
         let Some(entries) = registry.armed.get_mut(&ticket.path) else {
             return false;
@@ -162,10 +177,10 @@ impl Watches {
 
     /// A server has confirmed the watch. `true` if nobody wants it any more.
     pub(crate) fn arm(&self, note: WatchNote, kind: WatchKind) -> bool {
-        if !note.slot.is_awaited() {
-            return self.decline(note);
-        }
         let mut registry = self.registry();
+        if !note.slot.is_awaited() {
+            return registry.decline(note.path);
+        }
         registry.count += 1;
         let entry = Entry {
             id: note.id,
@@ -179,12 +194,7 @@ impl Watches {
     /// A server has set the watch, and its owner is not to have it. `true` if it can be removed
     /// at the server.
     pub(crate) fn decline(&self, note: WatchNote) -> bool {
-        let mut registry = self.registry();
-        let is_idle = !registry.armed.contains_key(&note.path);
-        if is_idle {
-            registry.idle.insert(note.path);
-        }
-        is_idle
+        self.registry().decline(note.path)
     }
 
     /// Tells everybody whom the event concerns, once.

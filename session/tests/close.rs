@@ -55,6 +55,31 @@ fn before_the_first_connection_there_is_nothing_to_close() {
 }
 
 #[test]
+fn a_session_that_a_server_is_about_to_give_is_closed() {
+    // The handshake is on its way, and the server makes a session of it.
+    let mut world = world();
+    world.sim.set_latency(SECOND / 10);
+    world.sim.run_for(SECOND / 4);
+    assert!(world.state() == homing_session::SessionState::Connecting);
+    let closed = world.close(5 * SECOND).unwrap();
+    assert_eq!(world.run_until_ended(5 * SECOND), SessionEnd::Closed);
+    assert_eq!(reply(closed).err, 0);
+    assert!(world.sim.server().sessions().is_empty());
+    assert!(world.sim.server().last_zxid() > 0, "there was one");
+
+    // One that says nothing is not waited for as long as it may take.
+    let mut world = common::world();
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Mute);
+    }
+    world.sim.run_for(SECOND / 4);
+    drop(world.close(5 * SECOND));
+    assert_eq!(world.run_until_ended(SECOND), SessionEnd::Closed);
+    world.settle();
+    assert!(world.sim.is_stopped());
+}
+
+#[test]
 fn a_suspended_session_is_closed_at_the_next_server() {
     let mut world = connected();
     let id = world.session_id();
@@ -77,6 +102,46 @@ fn a_suspended_session_is_closed_at_the_next_server() {
             .iter()
             .all(|session| session.id != id)
     );
+}
+
+#[test]
+fn a_close_that_nobody_waits_for_is_sent_all_the_same() {
+    // As when the last handle of a client is dropped: while there is no connection, with requests
+    // before it that nobody waits for either.
+    let mut world = connected();
+    let id = world.session_id();
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Refuse);
+    }
+    world.sim.cut();
+    drop(world.get("/"));
+    drop(world.close(5 * SECOND));
+    world.sim.run_for(SECOND);
+    for last in 1..=3 {
+        world.sim.set_behaviour(address(last), Behaviour::Serve);
+    }
+    let before = world.sim.elapsed();
+    assert_eq!(world.run_until_ended(5 * SECOND), SessionEnd::Closed);
+    assert!(
+        world.sim.elapsed() - before < 4 * SECOND,
+        "it was closed, not given up"
+    );
+    let mut sessions = world.sim.server().sessions().into_iter();
+    assert!(sessions.all(|session| session.id != id));
+
+    // While the socket takes nothing, and the connection is lost then.
+    let mut world = connected();
+    let id = world.session_id();
+    world.sim.set_window(0);
+    drop(world.get("/"));
+    world.settle();
+    drop(world.close(5 * SECOND));
+    world.settle();
+    world.sim.cut();
+    world.sim.set_window(usize::MAX);
+    assert_eq!(world.run_until_ended(SECOND), SessionEnd::Closed);
+    let mut sessions = world.sim.server().sessions().into_iter();
+    assert!(sessions.all(|session| session.id != id));
 }
 
 #[test]

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use homing_protocol::incoming::AclEntry;
-use homing_protocol::{Acl, ErrorCode, Id, permission};
-
-use crate::digest;
+use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
 
 /// The identities of one connection. They are lost with it.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ impl Identities {
     ) -> Result<(), ErrorCode> {
         match (scheme, credentials) {
             (Some("digest"), Some(credentials)) => {
-                let identity = digest::identity(&String::from_utf8_lossy(credentials));
+                let identity = digest::id_of(&String::from_utf8_lossy(credentials));
                 if super_digest == Some(identity.as_str()) {
                     self.add(id("super", ""));
                 }
@@ -354,7 +352,7 @@ mod tests {
         assert!(ids.allowed(
             &[Acl {
                 permissions: 0,
-                ..Acl::open()[0].clone()
+                ..Acl::open()
             }],
             permission::WRITE
         ));

@@ -48,7 +48,6 @@ mod acl;
 mod config;
 mod connection;
 mod cuts;
-mod digest;
 mod fake;
 mod handshake;
 mod multi;

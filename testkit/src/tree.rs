@@ -408,7 +408,7 @@ mod tests {
     fn new_node(kind: Kind) -> NewNode {
         NewNode {
             data: None,
-            acl: Arc::from(Acl::open()),
+            acl: Arc::new([Acl::open()]),
             kind,
         }
     }

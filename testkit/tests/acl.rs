@@ -90,9 +90,9 @@ fn every_operation_needs_its_own_permission() {
                     .call(peer, op::GET_ALL_CHILDREN_NUMBER, &path_body("/n"))
                     .err(),
                 "set" => rig.set(peer, "/n", b"").err(),
-                "create" => create(&mut rig, peer, "/n/new", &Acl::open()),
+                "create" => create(&mut rig, peer, "/n/new", &[Acl::open()]),
                 "delete" => rig.delete(peer, "/n/child").err(),
-                _ => set_acl(&mut rig, peer, "/n", &Acl::open(), -1).err(),
+                _ => set_acl(&mut rig, peer, "/n", &[Acl::open()], -1).err(),
             };
             assert_eq!(
                 err,
@@ -131,7 +131,7 @@ fn permission_is_asked_before_versions_and_behind_existence() {
     assert_eq!(rig.call(peer, op::SET_DATA, &wrong).err(), -102);
     assert_eq!(rig.delete(peer, "/n/missing").err(), -102);
     assert_eq!(rig.get(peer, "/n/missing", false).err(), -101);
-    assert_eq!(create(&mut rig, peer, "/n/child", &Acl::open()), -102);
+    assert_eq!(create(&mut rig, peer, "/n/child", &[Acl::open()]), -102);
     assert_eq!(get_acl(&mut rig, peer, "/n"), Err(-102));
 }
 
@@ -140,7 +140,7 @@ fn set_acl_is_refused_for_the_first_reason_in_the_servers_order() {
     let mut rig = Rig::new();
     let peer = rig.peer();
     rig.make(peer, &["/n"]);
-    let open = Acl::open();
+    let open = [Acl::open()];
     assert_eq!(set_acl(&mut rig, peer, "/n/", &[], 0).err(), -8);
     assert_eq!(set_acl(&mut rig, peer, "/nope", &[], 0).err(), -114);
     assert_eq!(set_acl(&mut rig, peer, "/nope", &open, 0).err(), -101);
@@ -262,7 +262,7 @@ fn the_super_user_passes_every_check() {
     assert_eq!(rig.get(peer, "/n", false).err(), 0);
     assert_eq!(rig.set(peer, "/zookeeper/config", b"").err(), 0);
     // Versions are still compared.
-    assert_eq!(set_acl(&mut rig, peer, "/n", &Acl::open(), 5).err(), -103);
+    assert_eq!(set_acl(&mut rig, peer, "/n", &[Acl::open()], 5).err(), -103);
     let who = rig.call(peer, op::WHO_AM_I, &homing_protocol::Empty);
     assert_eq!(who.body()[..4], 3_i32.to_be_bytes());
 }

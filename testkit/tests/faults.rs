@@ -9,7 +9,7 @@ use support::{Peer, Rig, new_session, resume};
 
 /// Sends a write that may get no answer.
 fn write(rig: &mut Rig, peer: Peer, path: &str) {
-    let acl = homing_protocol::Acl::open();
+    let acl = [homing_protocol::Acl::open()];
     let mode = CreateMode::Persistent;
     let create = homing_protocol::Create {
         path: PathRef::from(path),

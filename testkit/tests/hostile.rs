@@ -94,7 +94,7 @@ fn no_handshake_makes_it_panic() {
 fn a_small_request_cannot_ask_for_the_whole_memory() {
     let mut rig = Rig::new();
     let peer = rig.peer();
-    let (acl, data) = (Acl::open(), vec![7; 1_000_000]);
+    let (acl, data) = ([Acl::open()], vec![7; 1_000_000]);
     let mode = CreateMode::Persistent;
     let create = Create {
         path: "/big".into(),

@@ -20,12 +20,12 @@ impl Multi {
     }
 
     fn create(self, path: &str, mode: CreateMode) -> Self {
-        self.create_as(op::CREATE, path, mode as i32, None)
+        self.create_as(op::CREATE, path, mode.flags(), None)
     }
 
     fn create_as(mut self, op: i32, path: &str, flags: i32, ttl: Option<i64>) -> Self {
         self.header(op, false);
-        let (acl, mode) = (Acl::open(), CreateMode::Persistent);
+        let (acl, mode) = ([Acl::open()], CreateMode::Persistent);
         Create {
             path: path.into(),
             data: b"",
@@ -304,7 +304,7 @@ fn create2_is_answered_as_create_and_special_nodes_as_create2() {
         assert_eq!(body.len(), 9 + 4 + path.len() + stat + 9);
     }
     // By itself, a create with the flag of a container makes a plain node.
-    let acl = Acl::open();
+    let acl = [Acl::open()];
     let mode = CreateMode::Persistent;
     let mut body = BytesMut::new();
     Create {

@@ -351,7 +351,7 @@ impl Connection {
         let create = Create {
             path: path.into(),
             data,
-            acl: &Acl::open(),
+            acl: &[Acl::open()],
             mode: CreateMode::Persistent,
         };
         self.send(op::CREATE2, &create);

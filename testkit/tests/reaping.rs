@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn create(rig: &mut Rig, peer: Peer, op: i32, path: &str, flags: i32, ttl: Option<i64>) -> Answer {
     let mut body = BytesMut::new();
-    let (acl, mode) = (Acl::open(), CreateMode::Persistent);
+    let (acl, mode) = ([Acl::open()], CreateMode::Persistent);
     Create {
         path: path.into(),
         data: b"",

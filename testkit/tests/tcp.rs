@@ -72,7 +72,7 @@ impl Client {
     }
 
     fn send_create(&mut self, path: &str, data: &[u8]) {
-        let acl = Acl::open();
+        let acl = [Acl::open()];
         let mode = CreateMode::Persistent;
         self.send(
             op::CREATE,

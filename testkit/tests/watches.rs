@@ -146,7 +146,7 @@ fn set_acl_is_told_to_nobody() {
     let (mut rig, watcher, writer) = rig();
     add_watch(&mut rig, watcher, "/a", 1);
     let mut body = bytes::BytesMut::from(&support::path_body("/a").0[..]);
-    Acl::put_list(&mut body, &Acl::open());
+    Acl::put_list(&mut body, &[Acl::open()]);
     body.extend_from_slice(&[0xff; 4]);
     assert_eq!(
         rig.call(writer, op::SET_ACL, &Raw(body.into()))
@@ -167,7 +167,7 @@ fn a_newer_server_asks_who_may_read_and_tells_the_transaction() {
     let (watcher, writer) = (rig.peer(), rig.peer());
     rig.exists(watcher, "/secret", true);
     rig.children(watcher, "/", true);
-    let mut acl = Acl::open();
+    let mut acl = [Acl::open()];
     acl[0].permissions = 30;
     let mode = CreateMode::Persistent;
     let create = Create {
@@ -371,7 +371,7 @@ fn null_lists_cannot_be_set() {
 #[test]
 fn an_ephemeral_node_is_watched_like_any_other() {
     let (mut rig, watcher, writer) = rig();
-    let acl = Acl::open();
+    let acl = [Acl::open()];
     let mode = CreateMode::Ephemeral;
     let create = Create {
         path: "/e".into(),

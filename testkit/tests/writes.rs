@@ -50,7 +50,7 @@ fn a_create_is_refused_for_the_first_reason_in_the_servers_order() {
     let mut rig = Rig::new();
     let peer = rig.peer();
     rig.make(peer, &["/x"]);
-    let open = Acl::open();
+    let open = [Acl::open()];
     let rows: [(&str, i32, &[Acl], i32); 17] = [
         ("foo", 0, &open, -8),
         ("", 0, &open, -8),
@@ -89,9 +89,12 @@ fn an_ephemeral_node_has_no_children() {
         rig.exists(peer, "/e", false).stat().ephemeral_owner,
         peer.session
     );
-    assert_eq!(create(&mut rig, peer, "/e/x", 0, &Acl::open()).err(), -108);
+    assert_eq!(
+        create(&mut rig, peer, "/e/x", 0, &[Acl::open()]).err(),
+        -108
+    );
     // The path is judged first.
-    assert_eq!(create(&mut rig, peer, "/e/", 0, &Acl::open()).err(), -8);
+    assert_eq!(create(&mut rig, peer, "/e/", 0, &[Acl::open()]).err(), -8);
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn children_of_the_reserved_nodes() {
     let mut rig = Rig::new();
     let peer = rig.peer();
     rig.make(peer, &["/zookeeper/a", "/zookeeper/quota/a"]);
-    let open = Acl::open();
+    let open = [Acl::open()];
     assert_eq!(
         create(&mut rig, peer, "/zookeeper/config/a", 0, &open).err(),
         -102

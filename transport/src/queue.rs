@@ -194,6 +194,15 @@ struct Entry<N, A> {
     xid: i32,
     /// Its reply comes outside the order of the line.
     aside: bool,
+    /// It leaves even if nobody waits for its answer: the last request of all.
+    is_last: bool,
+}
+
+impl<N, A> Entry<N, A> {
+    /// Whether it is still to be sent, if it has not been.
+    fn is_wanted(&self) -> bool {
+        self.is_last || self.slot.is_awaited()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -344,7 +353,8 @@ impl<N, A> Queue<N, A> {
     /// Puts the last request at the end of the line, whatever the limits say, and lets nothing
     /// in behind it. `None` if that was done before, or the session is over.
     ///
-    /// `within` is how long the session may take over it; the engine sees it in [`Turn`].
+    /// `within` is how long the session may take over it; the engine sees it in [`Turn`]. Unlike
+    /// any other request it is sent even when its ticket was dropped.
     pub fn seal(
         &self,
         within: Duration,
@@ -358,6 +368,9 @@ impl<N, A> Queue<N, A> {
         inner.gate = Gate::Sealed { within };
         inner.occupy(request.len);
         let (ticket, ring) = inner.push(request, encode);
+        if let Some(entry) = inner.line.back_mut() {
+            entry.is_last = true;
+        }
         let wakers = inner.refuse_waiters(Refused::Sealed);
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
@@ -481,7 +494,7 @@ impl<N, A> Queue<N, A> {
     /// Leaves out of the waiting entries those that nobody waits for any more. A session calls
     /// it before it takes the first ones over a new connection.
     pub fn forget_dropped(&self, outbox: &mut Outbox<A>) {
-        lock(&self.inner).retain_waiting(outbox, |entry| entry.slot.is_awaited());
+        lock(&self.inner).retain_waiting(outbox, Entry::is_wanted);
     }
 
     /// Goes through the head of the line under one lock: `dispatch` looks at it and pops what
@@ -671,6 +684,7 @@ impl<N, A> Inner<N, A> {
             len,
             xid,
             aside: false,
+            is_last: false,
         });
         (ticket, self.note_submission())
     }
@@ -771,7 +785,7 @@ impl<N, A> Inner<N, A> {
             // Filled here, under the lock, because the line is searched for open slots next. It
             // runs no code of a user: a slot that is filled for the first time drops nothing.
             outbox.deliver();
-            self.retain_waiting(outbox, |entry| entry.slot.is_awaited());
+            self.retain_waiting(outbox, Entry::is_wanted);
         }
     }
 
@@ -817,7 +831,7 @@ impl<N, A> Inner<N, A> {
         bytes.extend_from_slice(&self.waiting);
         self.waiting = bytes;
         self.taken = 0;
-        self.retain_waiting(outbox, |entry| entry.slot.is_awaited());
+        self.retain_waiting(outbox, Entry::is_wanted);
     }
 
     /// How many taken entries have a byte among the first `written`, and how many bytes they

@@ -106,8 +106,9 @@ impl<A> Ticket<A> {
     }
 
     /// Gives the slot up, in one step with pulling the answer if it came before: what comes
-    /// later is refused by [`Slot::fill`], so that nothing is lost in between.
-    pub(crate) fn abandon(&self) -> Option<A> {
+    /// later is refused by [`Slot::fill`], so that nothing is lost in between. The ticket must
+    /// not be polled afterwards.
+    pub fn abandon(&self) -> Option<A> {
         // Dropped after the lock: dropping a waker or an answer can run a user's code.
         let former = mem::replace(&mut *lock(&self.slot.state), State::Abandoned);
         match former {

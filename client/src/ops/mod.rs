@@ -1,20 +1,24 @@
 //! The operations, one file each: the method on [`Client`](crate::Client), its settings, and
 //! what its answer is turned into.
 
+mod acl;
 mod children;
 mod create;
 mod delete;
 mod exists;
 mod get;
+mod parents;
 mod set;
 mod sync;
 
 pub use crate::watcher::Watched;
+pub use acl::{GetAcl, NodeAcl, SetAcl};
 pub use children::{ChildNames, Children, GetChildren};
 pub use create::{Create, Created};
 pub use delete::Delete;
 pub use exists::Exists;
 pub use get::{Get, Node};
+pub use parents::CreateWithParents;
 pub use set::Set;
 pub use sync::Sync;
 

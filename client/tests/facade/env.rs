@@ -35,7 +35,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// Runs a test with all that it needs.
 pub(crate) fn run(kind: Kind, backend: Backend, body: impl AsyncFnOnce(&Env) + Send + 'static) {
     let server = match kind {
-        Kind::Fake => Server::Fake(FakeServer::start()),
+        Kind::Fake => Server::Fake(start_fake()),
         Kind::Real => match real::shared() {
             Some(server) => Server::Real(server),
             None => return eprintln!("LEFT OUT: there is no real ZooKeeper here"),
@@ -56,6 +56,12 @@ pub(crate) fn run(kind: Kind, backend: Backend, body: impl AsyncFnOnce(&Env) + S
             body(&env).await;
         });
     });
+}
+
+/// With nodes that have a time to live, as the real one has them too.
+fn start_fake() -> FakeServer {
+    let builder = FakeServer::builder().config(|config| config.extended_types_enabled = true);
+    builder.start().unwrap()
 }
 
 impl Env {

@@ -5,18 +5,22 @@
 //! runtime; on tokio in a runtime with several threads. Each works below a chroot of its own.
 //! Where no real ZooKeeper is installed, its half is left out, and says so.
 
+mod acl;
 mod children;
 mod chroot;
+mod create_modes;
 mod env;
 mod errors;
 mod limits;
 mod nodes;
 mod order;
+mod parents;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "tokio")]
 mod tokio_only;
+mod watches;
 
 /// One `#[test]` for each body.
 macro_rules! tests {
@@ -46,6 +50,28 @@ macro_rules! everywhere {
                 delete_with_and_without_version
                 exists_tells_none_and_some
                 a_stat_tells_what_was_done;
+            create_modes:
+                containers_and_nodes_with_a_time_to_live
+                refusals_are_those_of_any_create
+                settings_that_exclude_each_other
+                an_ephemeral_of_a_former_session;
+            parents:
+                missing_parents_are_made
+                the_node_has_its_own_settings
+                a_thread_makes_parents
+                an_error_names_the_node_that_it_is_about
+                parents_that_are_there_are_not_made
+                others_make_the_same_parents;
+            acl:
+                a_new_node_is_open
+                lists_come_back_as_they_were_set
+                a_list_is_set_at_its_own_version
+                whoever_is_named_may_do_it
+                every_operation_has_its_permission
+                children_inherit_nothing
+                lists_that_no_server_accepts
+                a_client_has_a_default_list
+                no_password_is_kept;
             children:
                 children_of_nobody_and_somebody
                 a_thousand_children
@@ -82,6 +108,18 @@ macro_rules! everywhere {
                 the_session_timeout_is_negotiated
                 another_client_resumes_the_session
                 a_closed_session_cannot_be_resumed;
+            watches:
+                each_watch_tells_of_its_changes_and_no_others
+                a_watch_tells_once
+                paths_of_events_are_the_handles
+                what_fails_watches_nothing
+                an_event_comes_before_any_answer_that_shows_it
+                a_change_right_behind_the_question_is_told
+                everybody_who_watches_a_node_is_told
+                a_dropped_watcher_leaves_no_trace
+                a_thread_waits_for_a_change
+                synced_reads_see_what_others_wrote
+                a_close_is_told_to_watchers;
         }
     };
 }
@@ -103,12 +141,19 @@ macro_rules! on_the_fake {
                 replies_over_the_limit_cost_one_request;
             errors:
                 bad_paths_are_not_sent;
+            parents:
+                as_few_requests_as_it_takes;
             session:
                 a_lost_connection_suspends_the_session
                 an_expired_session_ends_for_everybody
                 requests_wait_for_the_first_connection
                 a_close_that_nobody_confirms
                 a_wrong_password_resumes_nothing;
+            watches:
+                a_dropped_watcher_is_removed_at_the_server
+                a_synced_read_is_two_requests
+                an_expiry_is_told_to_watchers
+                watches_outlive_connections;
         }
     };
 }

@@ -6,6 +6,7 @@
     reason = "every test file has a copy of it and uses a part"
 )]
 
+pub mod proxy;
 pub mod script;
 pub mod tap;
 

@@ -19,6 +19,7 @@ pub struct Tap {
 struct Shared {
     writes: AtomicUsize,
     cut: AtomicBool,
+    explodes: AtomicBool,
     /// One for each stream that was opened, in that order.
     streams: Mutex<Vec<Record>>,
 }
@@ -77,7 +78,14 @@ impl Tap {
         self.shared.cut.store(true, Ordering::SeqCst);
     }
 
+    /// From now on whatever is done with a stream or a dial panics: a driver with a bug in it.
+    pub fn explode(&self) {
+        self.shared.explodes.store(true, Ordering::SeqCst);
+    }
+
     fn check(&self) -> io::Result<()> {
+        let explodes = self.shared.explodes.load(Ordering::SeqCst);
+        assert!(!explodes, "this panic is part of the test");
         if self.shared.cut.load(Ordering::SeqCst) {
             return Err(io::Error::other("the wire is cut"));
         }

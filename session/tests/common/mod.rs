@@ -103,7 +103,7 @@ impl World {
     }
 
     pub(crate) fn create(&self, path: &str, mode: CreateMode) -> Ticket<Answer> {
-        let acl = Acl::open();
+        let acl = [Acl::open()];
         let body = Create {
             path: path.into(),
             data: b"",

@@ -222,7 +222,7 @@ impl Rig {
     }
 
     pub fn create(&mut self, peer: Peer, path: &str, mode: CreateMode) -> Answer {
-        let acl = Acl::open();
+        let acl = [Acl::open()];
         self.call(
             peer,
             op::CREATE2,

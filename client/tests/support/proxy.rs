@@ -1,0 +1,108 @@
+//! A cable that can be pulled out: one client's way to its server.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Passes connections on to a server, a thread for each direction. Both ends see it when the
+/// other one goes.
+#[derive(Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Connections are closed as soon as they are made.
+    is_cut: bool,
+    is_over: bool,
+    /// Both ends of each connection.
+    streams: Vec<TcpStream>,
+}
+
+impl Proxy {
+    pub fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let addr = listener.local_addr().expect("its address");
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let proxy = Self {
+            addr,
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                if lock(&shared).is_over {
+                    return;
+                }
+                // A client or a server that is gone already is nothing to worry about.
+                let _ = pass_on(client, server, &shared);
+            }
+        });
+        proxy
+    }
+
+    pub fn connect_string(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// Breaks all connections, and allows no new ones.
+    pub fn cut(&self) {
+        let mut shared = lock(&self.shared);
+        shared.is_cut = true;
+        for stream in shared.streams.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Allows connections again.
+    pub fn mend(&self) {
+        lock(&self.shared).is_cut = false;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        lock(&self.shared).is_over = true;
+        // Wakes the listener, so that it sees this.
+        let _ = TcpStream::connect(self.addr);
+    }
+}
+
+fn pass_on(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) -> io::Result<()> {
+    if lock(shared).is_cut {
+        return Ok(());
+    }
+    let server = TcpStream::connect(server)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let ends = [client.try_clone()?, server.try_clone()?];
+    let mut shared = lock(shared);
+    if shared.is_cut {
+        return Ok(());
+    }
+    shared.streams.extend(ends);
+    drop(shared);
+    let back = (server.try_clone()?, client.try_clone()?);
+    thread::spawn(move || copy(client, server));
+    thread::spawn(move || copy(back.0, back.1));
+    Ok(())
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(len) if len > 0 && to.write_all(&buffer[..len]).is_ok() => {}
+            _ => break,
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
