@@ -11,7 +11,7 @@ use homing_protocol::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const LIMIT: usize = 1_000;
+const LIMIT: usize = 200;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -21,7 +21,7 @@ proptest! {
     #[test]
     fn frames_come_out_however_they_are_cut(
         frames in vec(vec(any::<u8>(), 0..=LIMIT), 0..8),
-        pieces in vec(1..200_usize, 1..20),
+        pieces in vec(1..100_usize, 1..20),
     ) {
         let mut wire = BytesMut::new();
         frames.iter().for_each(|frame| put_frame(&mut wire, frame));

@@ -1,5 +1,10 @@
 //! Looking names up without blocking a driver.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the one place with a thread of its own: the system's resolver blocks"
+)]
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};

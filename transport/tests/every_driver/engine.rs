@@ -264,9 +264,7 @@ impl Remote {
     #[track_caller]
     pub(crate) fn settle(&self) {
         self.ring();
-        self.wait_for("the driver to sleep", |state| {
-            state.is_parked.then_some(())
-        });
+        self.wait_for("the driver to sleep", |state| state.is_parked.then_some(()));
     }
 
     /// Stops the driver, and waits until the engine is gone.
@@ -311,7 +309,8 @@ impl State {
     fn expect(&mut self, is_right: bool, fault: &str) {
         if !is_right {
             let (link, events) = (self.link, &self.events);
-            self.faults.push(format!("{fault}: {link:?} after {events:?}"));
+            self.faults
+                .push(format!("{fault}: {link:?} after {events:?}"));
         }
     }
 
@@ -416,7 +415,10 @@ impl Engine for Scripted {
             match &mut state.link {
                 Link::Open { is_fresh } => {
                     let was_fresh = mem::take(is_fresh);
-                    state.expect(!was_fresh || out.is_empty(), "a stream that begins with old bytes");
+                    state.expect(
+                        !was_fresh || out.is_empty(),
+                        "a stream that begins with old bytes",
+                    );
                 }
                 Link::None | Link::Dialing => state.expect(false, "transmits without a stream"),
             }
