@@ -3,7 +3,6 @@
 //! The session lives on, requests that had not left wait, and those that had left end with "may
 //! have been applied": which they are is not believed but counted, from inside the sockets.
 
-#[macro_use]
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -176,7 +175,10 @@ async fn a_session_survives_a_restart(backend: Backend, server: &mut dyn Victim)
     server.restart();
     let after = connected(&mut states).await;
     let away = killed_at.elapsed();
-    assert!(away < SESSION_TIMEOUT, "the session was without a server for {away:?}");
+    assert!(
+        away < SESSION_TIMEOUT,
+        "the session was without a server for {away:?}"
+    );
     assert_eq!(after, before);
     for (create, sequence) in creates.into_iter().zip(0..) {
         assert_eq!(create.await.unwrap().sequence, Some(sequence));
@@ -253,7 +255,10 @@ async fn what_was_handed_over_may_have_been_applied_and_nothing_else(
                 lost += 1;
             }
             Ok(()) => {
-                assert!(!was_handed_over, "xid {xid} had left, and no answer could come");
+                assert!(
+                    !was_handed_over,
+                    "xid {xid} had left, and no answer could come"
+                );
                 let times = sent[1..].iter().flatten().filter(|sent| **sent == xid);
                 assert_eq!(times.count(), 1, "xid {xid}");
                 done += 1;
@@ -334,7 +339,10 @@ async fn work_goes_on_over_several_restarts(backend: Backend, server: &mut dyn V
             }
         }
     }
-    eprintln!("{} requests over {RESTARTS} restarts, {lost} of them lost", outcomes.len());
+    eprintln!(
+        "{} requests over {RESTARTS} restarts, {lost} of them lost",
+        outcomes.len()
+    );
     assert!(outcomes.len() > RESTARTS * IN_LINE);
     assert_eq!(client.credentials().unwrap().session_id(), session_id);
     assert!(matches!(client.state(), SessionState::Connected(_)));
@@ -353,14 +361,21 @@ async fn a_server_that_stays_away_ends_the_session(backend: Backend, server: &mu
     let Error::SessionEnded { end, .. } = &error else {
         panic!("{error:?}");
     };
-    let SessionEnd::PresumedExpired { session_id, silent_for } = end else {
+    let SessionEnd::PresumedExpired {
+        session_id,
+        silent_for,
+    } = end
+    else {
         panic!("{end:?}");
     };
     assert_eq!(*session_id, session);
     assert!(*silent_for >= Duration::from_millis(300));
     assert!(!error.may_have_been_applied());
     let text = error.to_string();
-    assert!(text.contains("is presumed to have expired: no server was reached for"), "{text}");
+    assert!(
+        text.contains("is presumed to have expired: no server was reached for"),
+        "{text}"
+    );
     assert!(matches!(next(&mut states).await, SessionState::Ended(_)));
 }
 

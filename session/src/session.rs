@@ -55,6 +55,8 @@ pub struct Session {
     addresses: VecDeque<SocketAddr>,
     /// How long each of these addresses may take.
     attempt_max: Duration,
+    /// When the first attempt began.
+    began_at: Option<Instant>,
     /// The session that a server gave, or that is to be resumed.
     credentials: Option<Credentials>,
     /// What the server granted last, or what will be asked for.
@@ -157,6 +159,7 @@ impl Session {
             server: None,
             addresses: VecDeque::new(),
             attempt_max: Duration::ZERO,
+            began_at: None,
             credentials: config.resume,
             session_timeout: config.session_timeout,
             last_zxid: 0,
@@ -192,11 +195,7 @@ impl Session {
             self.phase = Phase::Pausing { until };
             return;
         };
-        let time_left = match self.heard_at {
-            None => self.connect_timeout,
-            Some(_) => self.session_timeout - timeouts::silence_max(self.session_timeout),
-        };
-        self.attempt_max = timeouts::attempt_max(time_left, self.hosts.len());
+        self.attempt_max = self.attempt_max(now);
         match &server.host {
             Host::Ip(ip) => {
                 let address = SocketAddr::new(*ip, server.port);
@@ -213,6 +212,22 @@ impl Session {
                 };
                 self.server = Some(server);
             }
+        }
+    }
+
+    /// How long the server may take that is tried now.
+    fn attempt_max(&mut self, now: Instant) -> Duration {
+        if self.heard_at.is_some() {
+            let time_left = self.session_timeout - timeouts::silence_max(self.session_timeout);
+            return timeouts::attempt_max(time_left, self.hosts.len());
+        }
+        // What is left of the connect time-out, for what is left of this pass: so the last
+        // server has failed before that time is over, and everybody's reason is known.
+        let began_at = *self.began_at.get_or_insert(now);
+        let spent = now.saturating_duration_since(began_at);
+        match self.connect_timeout.saturating_sub(spent) {
+            Duration::ZERO => timeouts::attempt_max(self.connect_timeout, self.hosts.len()),
+            time_left => timeouts::attempt_max(time_left, self.hosts.left() + 1),
         }
     }
 
@@ -568,13 +583,15 @@ impl Engine for Session {
     }
 
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
-        if !matches!(self.phase, Phase::Resolving { .. }) {
+        let Phase::Resolving { until } = self.phase else {
             return;
-        }
+        };
         match addresses {
             Ok(mut addresses) if !addresses.is_empty() => {
                 self.hosts.shuffle(&mut addresses);
-                self.attempt_max = timeouts::attempt_max(self.attempt_max, addresses.len());
+                // The lookup has taken its part.
+                let time_left = until.saturating_duration_since(now);
+                self.attempt_max = timeouts::attempt_max(time_left, addresses.len());
                 self.addresses = addresses.into();
             }
             Ok(_) => self.failed(None, Failure::Resolve("the name has no address".into())),

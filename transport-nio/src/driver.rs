@@ -256,11 +256,8 @@ impl<S: Stream> Session<S> {
     /// Whether there is something to do before the poll says anything.
     fn is_ready(&self) -> bool {
         match &self.wire {
-            Wire::None => false,
-            Wire::Dialing { writable, .. } => *writable,
-            Wire::Open {
-                readable, writable, ..
-            } => *readable || (*writable && self.has_more),
+            Wire::None | Wire::Dialing { .. } => false,
+            Wire::Open { readable, .. } => *readable || self.has_more,
         }
     }
 

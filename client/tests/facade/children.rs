@@ -43,7 +43,10 @@ pub(crate) async fn a_thousand_children(env: &Env) {
         assert_eq!(create.await.unwrap().path, *path);
     }
     let children = client.children("/many").await.unwrap();
-    assert_eq!((children.len(), children.stat().num_children), (1_000, 1_000));
+    assert_eq!(
+        (children.len(), children.stat().num_children),
+        (1_000, 1_000)
+    );
     let expected: Vec<_> = paths.iter().map(|path| &path["/many/".len()..]).collect();
     assert_eq!(children.sorted(), expected);
 }

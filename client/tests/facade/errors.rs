@@ -59,7 +59,10 @@ const BAD_PATHS: [(&str, &str); 9] = [
     ("/a/./b", "a component `.` or `..` at byte 3"),
     ("/..", "a component `.` or `..` at byte 1"),
     ("/a\0", "the character U+0000 at byte 2 is not allowed"),
-    ("/\u{1F54A}", "the character U+1F54A at byte 1 is not allowed"),
+    (
+        "/\u{1F54A}",
+        "the character U+1F54A at byte 1 is not allowed",
+    ),
 ];
 
 pub(crate) async fn bad_paths_are_refused_here(env: &Env) {
@@ -108,7 +111,12 @@ pub(crate) async fn bad_paths_are_not_sent(env: &Env) {
 }
 
 pub(crate) async fn requests_over_the_limit_are_refused_here(env: &Env) {
-    let client = env.builder().request_len_max(1_000).connect().await.unwrap();
+    let client = env
+        .builder()
+        .request_len_max(1_000)
+        .connect()
+        .await
+        .unwrap();
     client.create("/node", &[0; 900]).await.unwrap();
     let session_id = connection(&client).session_id;
     let error = client.set("/node", &[1; 1_000]).await.unwrap_err();
@@ -146,7 +154,10 @@ pub(crate) async fn a_server_hangs_up_on_what_is_too_large_for_it(env: &Env) {
     let client = builder.connect().await.unwrap();
     let session_id = connection(&client).session_id;
     client.create("/node", b"small").ephemeral().await.unwrap();
-    let error = client.set("/node", &bytes_of(2 << 20, 1)).await.unwrap_err();
+    let error = client
+        .set("/node", &bytes_of(2 << 20, 1))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error}");
     assert!(error.may_have_been_applied());
     // Nothing else is harmed: the session finds its way back.

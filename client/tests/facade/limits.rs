@@ -22,7 +22,10 @@ fn is_busy(error: &Error) {
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     assert!(!error.may_have_been_applied());
     let text = error.to_string();
-    assert!(text.ends_with("too many requests are on their way; it was not sent"), "{text}");
+    assert!(
+        text.ends_with("too many requests are on their way; it was not sent"),
+        "{text}"
+    );
 }
 
 pub(crate) async fn a_deadline_ends_one_request_alone(env: &Env) {
@@ -90,14 +93,21 @@ pub(crate) async fn too_many_requests_are_refused(env: &Env) {
     is_busy(&client.create("/3", b"").submit().unwrap_err());
     env.fake().resume();
     first.await.unwrap();
-    until("the second is answered", || client.in_flight().requests == 0);
+    until("the second is answered", || {
+        client.in_flight().requests == 0
+    });
     client.create("/4", b"").submit().unwrap().await.unwrap();
     let names = client.children("/").await.unwrap();
     assert_eq!(names.sorted(), ["1", "2", "4"]);
 }
 
 pub(crate) async fn too_many_bytes_are_refused(env: &Env) {
-    let client = env.builder().bytes_in_flight(10_000).connect().await.unwrap();
+    let client = env
+        .builder()
+        .bytes_in_flight(10_000)
+        .connect()
+        .await
+        .unwrap();
     env.fake().pause();
     let data = bytes_of(4_000, 1);
     let first = client.create("/1", &data).submit().unwrap();
@@ -116,7 +126,12 @@ pub(crate) async fn too_many_bytes_are_refused(env: &Env) {
 }
 
 pub(crate) async fn one_large_request_always_fits(env: &Env) {
-    let client = env.builder().bytes_in_flight(1_000).connect().await.unwrap();
+    let client = env
+        .builder()
+        .bytes_in_flight(1_000)
+        .connect()
+        .await
+        .unwrap();
     let data = bytes_of(5_000, 1);
     client.create("/large", &data).await.unwrap();
     env.fake().pause();
@@ -168,7 +183,12 @@ pub(crate) async fn waiting_for_room_has_a_deadline(env: &Env) {
 }
 
 pub(crate) async fn whoever_gives_up_waiting_makes_room(env: &Env) {
-    let client = env.builder().bytes_in_flight(2_000).connect().await.unwrap();
+    let client = env
+        .builder()
+        .bytes_in_flight(2_000)
+        .connect()
+        .await
+        .unwrap();
     env.fake().pause();
     let first = client.create("/1", &[0; 500]).submit().unwrap();
     let mut large = client.create("/2", &[0; 1_800]).into_future();
@@ -200,7 +220,9 @@ pub(crate) async fn a_blocked_thread_waits_for_room(env: &Env) {
             let client = client.clone();
             move || blocked(client)
         });
-        until("the server has the first one", || client.in_flight().requests == 1);
+        until("the server has the first one", || {
+            client.in_flight().requests == 1
+        });
         env.fake().resume();
         assert_eq!(thread.join().unwrap().unwrap(), "/2");
     });

@@ -31,11 +31,7 @@ pub(crate) async fn create_in_all_four_modes(env: &Env) {
     let mut modes = vec![
         client.create("/all/plain", b"p").await.unwrap(),
         client.create("/all/short", b"e").ephemeral().await.unwrap(),
-        client
-            .create("/all/row-", b"s")
-            .sequential()
-            .await
-            .unwrap(),
+        client.create("/all/row-", b"s").sequential().await.unwrap(),
     ];
     let both = client.create("/all/both-", b"b").ephemeral().sequential();
     modes.push(both.await.unwrap());
@@ -115,11 +111,16 @@ pub(crate) async fn data_up_to_the_limit(env: &Env) {
     let largest = &data[..limit - (len - data.len())];
     client.create("/large", largest).await.unwrap();
     let node = client.get("/large").await.unwrap();
-    assert!(node.data == largest, "the largest node came back as another");
+    assert!(
+        node.data == largest,
+        "the largest node came back as another"
+    );
     let one_more = client.create("/larger", &data[..largest.len() + 2]).await;
     let text = one_more.unwrap_err().to_string();
     assert!(
-        text.starts_with("create \"/larger\": the request has 1048578 bytes, over the limit of 1048575"),
+        text.starts_with(
+            "create \"/larger\": the request has 1048578 bytes, over the limit of 1048575"
+        ),
         "{text}"
     );
 }

@@ -17,7 +17,10 @@ pub(crate) async fn three_ways_to_run_a_request(env: &Env) {
     let submitted = client.get("/node").submit().unwrap().await.unwrap();
     let (waited, submitted_and_waited) = on_plain_thread(|| {
         let waited = client.get("/node").wait().unwrap();
-        (waited, client.get("/node").submit().unwrap().wait().unwrap())
+        (
+            waited,
+            client.get("/node").submit().unwrap().wait().unwrap(),
+        )
     });
     assert_eq!(awaited.data, "data");
     for node in [submitted, waited, submitted_and_waited] {
@@ -57,7 +60,10 @@ pub(crate) async fn three_ways_to_run_a_request(env: &Env) {
         let error = on_plain_thread(|| env.builder().connect().wait().unwrap_err());
         let text = error.to_string();
         assert!(matches!(error, Error::Start(_)), "{text}");
-        assert!(text.contains("outside a tokio runtime") && text.contains("nio"), "{text}");
+        assert!(
+            text.contains("outside a tokio runtime") && text.contains("nio"),
+            "{text}"
+        );
     }
 }
 
@@ -73,7 +79,10 @@ pub(crate) async fn waiting_is_refused_where_it_would_deadlock(env: &Env) {
     let refused = |error: Error| {
         let text = error.to_string();
         assert!(matches!(error, Error::Misuse { .. }), "{text}");
-        assert!(text.contains("this thread belongs to a tokio runtime"), "{text}");
+        assert!(
+            text.contains("this thread belongs to a tokio runtime"),
+            "{text}"
+        );
         assert!(text.contains(".await") && text.contains("nio"), "{text}");
         assert!(!error.may_have_been_applied());
     };
@@ -141,7 +150,11 @@ pub(crate) async fn answers_can_be_awaited_in_any_order(env: &Env) {
     let early = poll_once(&mut get);
     let data = match early {
         Poll::Ready(node) => node.unwrap().data,
-        Poll::Pending => on_plain_thread(move || pollster::block_on(get)).unwrap().data,
+        Poll::Pending => {
+            on_plain_thread(move || pollster::block_on(get))
+                .unwrap()
+                .data
+        }
     };
     assert_eq!(data, paths[7]);
 }

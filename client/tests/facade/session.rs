@@ -234,7 +234,10 @@ pub(crate) async fn a_lost_connection_suspends_the_session(env: &Env) {
     client.create("/e", b"").ephemeral().await.unwrap();
     let before = connection(&client);
     let mut states = client.state_changes();
-    assert_eq!(next(&mut states).await, SessionState::Connected(before.clone()));
+    assert_eq!(
+        next(&mut states).await,
+        SessionState::Connected(before.clone())
+    );
     for _ in 0..3 {
         env.fake().cut_connections();
         let SessionState::Suspended {
@@ -248,7 +251,10 @@ pub(crate) async fn a_lost_connection_suspends_the_session(env: &Env) {
         assert_eq!(session_id, before.session_id);
         assert_eq!(why.server, before.server);
         assert!(presumed_expired_at.unwrap() > Instant::now());
-        assert_eq!(next(&mut states).await, SessionState::Connected(before.clone()));
+        assert_eq!(
+            next(&mut states).await,
+            SessionState::Connected(before.clone())
+        );
         let owner = stat(&client, "/e").await.ephemeral_owner;
         assert_eq!(owner, before.session_id);
     }

@@ -63,7 +63,7 @@ pub(crate) struct State {
     /// The engine takes a multiple of this off its input; 0 counts as 1.
     frame_len: usize,
     /// What it does at once when something happens.
-    react: Option<Box<dyn FnMut(&Event) -> Vec<Action> + Send>>,
+    react: Option<Reaction>,
     /// When it wants a turn; `None` again when it has had it.
     timeout: Option<Instant>,
     wakers: Vec<Waker>,
@@ -85,6 +85,8 @@ pub(crate) struct State {
     rest: Vec<u8>,
     faults: Vec<String>,
 }
+
+type Reaction = Box<dyn FnMut(&Event) -> Vec<Action> + Send>;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -213,9 +215,7 @@ impl Remote {
     /// Waits for the event that comes next.
     #[track_caller]
     pub(crate) fn next(&self) -> Event {
-        self.wait_for("an event", |state| {
-            (!state.events.is_empty()).then(|| state.events.remove(0))
-        })
+        self.wait_for("an event", State::next)
     }
 
     #[track_caller]
@@ -245,19 +245,26 @@ impl Remote {
         }
     }
 
+    /// Wants a turn after this time, and not before for this reason.
+    pub(crate) fn want_turn_in(&self, time: Duration) {
+        let at = Instant::now() + time;
+        self.tell(|state| state.timeout = Some(at));
+    }
+
     /// Lets real time pass, and counts the turns that are taken meanwhile: one to begin with,
     /// one at the end, and what there is between.
     #[track_caller]
     pub(crate) fn turns_in(&self, time: Duration) -> usize {
-        let until = Instant::now() + time;
-        let mut before = 0;
-        self.tell(|state| {
-            state.timeout = Some(until);
-            before = state.turns;
-        });
+        let before = self.turns();
+        self.want_turn_in(time);
         self.wait_for("the time to pass", |state| {
             state.timeout.is_none().then_some(state.turns_in_time)
         }) - before
+    }
+
+    /// How many turns were taken.
+    pub(crate) fn turns(&self) -> usize {
+        self.shared.state().turns
     }
 
     /// Waits until the driver has taken a turn and sleeps.
@@ -298,6 +305,11 @@ impl Shared {
 }
 
 impl State {
+    /// The event that comes next, if it is there.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        (!self.events.is_empty()).then(|| self.events.remove(0))
+    }
+
     fn happened(&mut self, event: Event) {
         if let Some(mut react) = self.react.take() {
             self.actions.extend(react(&event));
