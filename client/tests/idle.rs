@@ -3,7 +3,7 @@
 mod support;
 
 use std::panic::resume_unwind;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,44 +15,43 @@ use support::tap::Tap;
 use support::{Backend, poll_once, with_watchdog};
 
 const TICK: Duration = Duration::from_millis(200);
-/// Short, and yet more than a busy machine makes a server in this process wait, or a JVM.
-const SESSION_TIMEOUT_ON_FAKE: Duration = Duration::from_secs(1);
-const SESSION_TIMEOUT_ON_REAL: Duration = Duration::from_secs(2);
+/// Short, and yet longer than a busy machine makes a server wait for a processor.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Copy)]
 enum Server {
-    Fake(&'static FakeServer),
+    Fake(FakeServer),
     Real(&'static ZooKeeper),
 }
 
 #[test]
 fn on_the_fake_server() {
-    let server = FakeServer::builder().tick_time(TICK).start().unwrap();
-    on_all_backends(Server::Fake(Box::leak(Box::new(server))));
+    // Each has its own: it serves one client after the other, and ten thousand requests of one
+    // take a while.
+    on_all_backends(|| Server::Fake(FakeServer::builder().tick_time(TICK).start().unwrap()));
 }
 
 #[test]
 fn on_a_real_server() {
-    // It ends with the process.
-    static SERVER: OnceLock<ZooKeeper> = OnceLock::new();
+    /// It ends with the process.
+    static SERVER: LazyLock<ZooKeeper> =
+        LazyLock::new(|| ZooKeeper::builder().tick_time(TICK).start().unwrap());
     if requirement().is_none() {
         return eprintln!("LEFT OUT: there is no real ZooKeeper here");
     }
-    let start = || ZooKeeper::builder().tick_time(TICK).start().unwrap();
-    on_all_backends(Server::Real(SERVER.get_or_init(start)));
+    on_all_backends(|| Server::Real(&SERVER));
 }
 
 /// All at the same time, for it is long.
-fn on_all_backends(server: Server) {
+fn on_all_backends(server: fn() -> Server) {
     let run = |backend: &Backend, is_asking: bool| {
-        let backend = *backend;
+        let (backend, server) = (*backend, server());
         thread::spawn(move || {
             with_watchdog(move || {
                 backend.block_on(async {
                     if is_asking {
-                        answers_that_nobody_fetches_cost_no_session(backend, server).await;
+                        answers_that_nobody_fetches_cost_no_session(backend, &server).await;
                     } else {
-                        an_idle_client_keeps_its_session(backend, server).await;
+                        an_idle_client_keeps_its_session(backend, &server).await;
                     }
                 });
             });
@@ -68,34 +67,27 @@ fn on_all_backends(server: Server) {
 }
 
 impl Server {
-    fn connect_string(self) -> String {
+    fn connect_string(&self) -> String {
         match self {
             Self::Fake(server) => server.connect_string(),
             Self::Real(server) => server.connect_string(),
         }
     }
-
-    fn session_timeout(self) -> Duration {
-        match self {
-            Self::Fake(_) => SESSION_TIMEOUT_ON_FAKE,
-            Self::Real(_) => SESSION_TIMEOUT_ON_REAL,
-        }
-    }
 }
 
-async fn an_idle_client_keeps_its_session(backend: Backend, server: Server) {
+async fn an_idle_client_keeps_its_session(backend: Backend, server: &Server) {
     let tap = Tap::new();
     let builder = tap.builder(backend, &server.connect_string());
-    let client = connect(builder, server).await;
+    let client = connect(builder).await;
     let path = ephemeral(&client).await;
     let session_id = client.credentials().unwrap().session_id();
     let (before, since) = (tap.writes(), Instant::now());
-    let interruptions = idle(&client, server);
+    let interruptions = idle(&client);
     let (writes, idle) = (tap.writes() - before, since.elapsed());
     eprintln!("{backend:?}, idle for {idle:?}: {writes} writes, {interruptions} interruptions");
     // A ping whenever nothing was said for a third of the time-out, and no more. Each
     // interruption adds connections that shake hands and ping anew.
-    let most = 1 + idle.as_millis() * 3 / server.session_timeout().as_millis();
+    let most = 1 + idle.as_millis() * 3 / SESSION_TIMEOUT.as_millis();
     let writes = u128::try_from(writes).unwrap();
     assert!(
         writes >= 1 && (writes <= most || interruptions > 0),
@@ -105,15 +97,15 @@ async fn an_idle_client_keeps_its_session(backend: Backend, server: Server) {
     client.close().await.unwrap();
 }
 
-async fn answers_that_nobody_fetches_cost_no_session(backend: Backend, server: Server) {
+async fn answers_that_nobody_fetches_cost_no_session(backend: Backend, server: &Server) {
     let builder = backend.builder(&server.connect_string());
-    let client = connect(builder, server).await;
+    let client = connect(builder).await;
     let path = ephemeral(&client).await;
     let session_id = client.credentials().unwrap().session_id();
     let nobody_polls: Vec<_> = (0..10_000)
         .map(|_| client.get(&path).submit().unwrap())
         .collect();
-    let interruptions = idle(&client, server);
+    let interruptions = idle(&client);
     eprintln!("{backend:?}, with 10,000 answers: {interruptions} interruptions");
     assert_same_session(&client, session_id, &path).await;
     // All that while the answers were waiting in their slots.
@@ -130,13 +122,13 @@ async fn answers_that_nobody_fetches_cost_no_session(backend: Backend, server: S
     client.close().await.unwrap();
 }
 
-async fn connect(builder: Builder, server: Server) -> Client {
-    let timeout = server.session_timeout();
-    let client = builder.session_timeout(timeout).connect().await.unwrap();
+async fn connect(builder: Builder) -> Client {
+    let builder = builder.session_timeout(SESSION_TIMEOUT);
+    let client = builder.connect().await.unwrap();
     let SessionState::Connected(connection) = client.state() else {
         panic!("{}", client.state());
     };
-    assert_eq!(connection.session_timeout, timeout);
+    assert_eq!(connection.session_timeout, SESSION_TIMEOUT);
     client
 }
 
@@ -150,9 +142,9 @@ async fn ephemeral(client: &Client) -> String {
 
 /// Does nothing for ten session time-outs; tells how often the connection was lost meanwhile, as
 /// can happen on a machine that stands still for most of a session time-out.
-fn idle(client: &Client, server: Server) -> u32 {
+fn idle(client: &Client) -> u32 {
     let mut states = client.state_changes();
-    thread::sleep(server.session_timeout() * 10);
+    thread::sleep(SESSION_TIMEOUT * 10);
     let mut interruptions = 0;
     loop {
         let Poll::Ready(change) = poll_once(&mut Box::pin(states.next())) else {

@@ -1,6 +1,8 @@
 //! What is true of the driver on mio alone.
 
 use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use homing_transport::Action;
@@ -48,6 +50,29 @@ fn calls_that_were_interrupted_are_made_again() {
     };
     let plan = Plan::new().reads(every_other).writes(every_other);
     exchange(&OnMio, &plan, "interrupted at every other call");
+}
+
+/// A read that leaves room has emptied the socket: a second one would only say so.
+#[test]
+fn what_comes_at_once_costs_one_read() {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reads);
+    let plan = Plan::new().reads(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Step::Pass
+    });
+    let (remote, server) = (Remote::start(&OnMio, &plan), Server::new());
+    remote.dial(server.address());
+    remote.expect_connected();
+    let mut peer = server.accept();
+    remote.settle();
+    let before = reads.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        peer.write_all(b"some").unwrap();
+        remote.expect_bytes(b"some");
+    }
+    remote.settle();
+    assert_eq!(reads.load(Ordering::Relaxed) - before, 10);
 }
 
 #[test]

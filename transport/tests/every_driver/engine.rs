@@ -83,6 +83,8 @@ pub(crate) struct State {
     link: Link,
     /// What was left of the input.
     rest: Vec<u8>,
+    /// Something was read since the last `handle_turn`.
+    has_read: bool,
     faults: Vec<String>,
 }
 
@@ -346,6 +348,7 @@ impl Engine for Scripted {
         self.with(|state| {
             state.time(now);
             state.turns += 1;
+            state.has_read = false;
             state.is_rung = false;
             state.is_parked = false;
             if state.timeout.is_some_and(|at| at <= now) {
@@ -378,6 +381,7 @@ impl Engine for Scripted {
             state.expect(is_open, "bytes without a stream");
             let is_longer = input.starts_with(&state.rest) && input.len() > state.rest.len();
             state.expect(is_longer, "an input that does not go on where it ended");
+            state.has_read = true;
             let len = input.len() - input.len() % state.frame_len.max(1);
             if len > 0 {
                 state.happened(Event::Bytes(input[..len].to_vec()));
@@ -434,6 +438,7 @@ impl Engine for Scripted {
                 }
                 Link::None | Link::Dialing => state.expect(false, "transmits without a stream"),
             }
+            state.expect(!state.has_read, "no turn between reading and writing");
             if let Some(frame) = state.frames.pop_front() {
                 out.put_control(|bytes| bytes.extend_from_slice(&frame));
             }
