@@ -3,7 +3,6 @@
 //! The session lives on, requests that had not left wait, and those that had left end with "may
 //! have been applied": which they are is not believed but counted, from inside the sockets.
 
-#[macro_use]
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};

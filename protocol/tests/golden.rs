@@ -513,6 +513,28 @@ fn who_am_i() {
     }
 }
 
+#[test]
+fn modes_by_their_numbers() {
+    for (mode, number) in [
+        (CreateMode::Persistent, 0),
+        (CreateMode::Ephemeral, 1),
+        (CreateMode::PersistentSequential, 2),
+        (CreateMode::EphemeralSequential, 3),
+    ] {
+        assert_eq!(mode.flags(), number);
+        assert_eq!(mode.is_sequential(), number >= 2);
+    }
+}
+
+/// What a server takes for true.
+#[test]
+fn any_byte_but_zero_is_true() {
+    let frame = hex("00 01 02 ff");
+    let mut reader = Reader::new(&frame);
+    let read: Vec<_> = (0..4).map(|_| reader.bool("watch").unwrap()).collect();
+    assert_eq!(read, [false, true, true, true]);
+}
+
 // ---- Watches -----------------------------------------------------------------------------------
 
 #[test]

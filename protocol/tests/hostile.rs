@@ -63,6 +63,24 @@ fn a_length_that_is_not_true() {
 }
 
 #[test]
+fn a_count_of_one_more_than_there_is_room_for() {
+    for case in cases() {
+        for field in &case.lengths {
+            let Some(element_len_min) = field.element_len_min else {
+                continue;
+            };
+            let left = case.frame.len() - field.at - 4;
+            let count = left / element_len_min + 1;
+            let bad = i32::try_from(count).unwrap();
+            let error =
+                frugally(case.name, &with(&case, field, bad), case.decode).expect_err(case.name);
+            let kind = DecodeErrorKind::TooMany { count, left };
+            assert_eq!((error.at, error.kind), (field.at, kind), "{}", case.name);
+        }
+    }
+}
+
+#[test]
 fn a_null_where_a_value_must_stand() {
     for case in cases() {
         for field in &case.lengths {
@@ -201,6 +219,8 @@ struct Case {
 struct Length {
     at: usize,
     null: Null,
+    /// How many bytes an element takes at least, where it is the count of a vector.
+    element_len_min: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -259,29 +279,32 @@ impl Writer {
     }
 
     fn buffer(&mut self, null: Null, bytes: &[u8]) {
-        self.length(null);
+        self.length(null, None);
         put_buffer(&mut self.out, Some(bytes));
     }
 
-    fn count(&mut self, count: usize) {
-        self.length(Allowed);
+    fn count(&mut self, count: usize, element_len_min: usize) {
+        self.length(Allowed, Some(element_len_min));
         put_count(&mut self.out, count);
     }
 
-    fn length(&mut self, null: Null) {
-        let at = self.out.len();
-        self.lengths.push(Length { at, null });
+    fn length(&mut self, null: Null, element_len_min: Option<usize>) {
+        self.lengths.push(Length {
+            at: self.out.len(),
+            null,
+            element_len_min,
+        });
     }
 
     fn paths(&mut self, paths: &[&str]) {
-        self.count(paths.len());
+        self.count(paths.len(), 4);
         paths
             .iter()
             .for_each(|path| self.buffer(Allowed, path.as_bytes()));
     }
 
     fn acl(&mut self, null: Null) {
-        self.count(2);
+        self.count(2, 12);
         for (scheme, id) in [("world", "anyone"), ("digest", "bob:x")] {
             self.i32(31);
             self.buffer(null, scheme.as_bytes());
@@ -345,7 +368,7 @@ fn replies() -> Vec<Case> {
             |f| reply::get_children2(f).map(drop),
             |w| {
                 w.header();
-                w.count(3);
+                w.count(3, 4);
                 for name in ["a", "", "zookeeper"] {
                     w.buffer(Refused, name.as_bytes());
                 }

@@ -48,6 +48,11 @@ impl Hosts {
         self.servers.len()
     }
 
+    /// How many servers this pass has not tried yet.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
     /// The next server of this pass; `None` when it is over.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Server> {
         self.away_since.get_or_insert(now);

@@ -76,6 +76,8 @@ pub struct Session {
     addresses: VecDeque<SocketAddr>,
     /// How long each of these addresses may take.
     attempt_max: Duration,
+    /// When the first attempt began.
+    began_at: Option<Instant>,
     /// The session that a server gave, or that is to be resumed.
     credentials: Option<Credentials>,
     /// What the server granted last, or what will be asked for.
@@ -175,6 +177,7 @@ impl Session {
             server: None,
             addresses: VecDeque::new(),
             attempt_max: Duration::ZERO,
+            began_at: None,
             credentials: config.resume,
             session_timeout: config.session_timeout,
             last_zxid: 0,
@@ -215,11 +218,7 @@ impl Session {
             self.phase = Phase::Pausing { until };
             return;
         };
-        let time_left = match self.lease_from {
-            None => self.connect_timeout,
-            Some(_) => self.session_timeout - timeouts::silence_max(self.session_timeout),
-        };
-        self.attempt_max = timeouts::attempt_max(time_left, self.hosts.len());
+        self.attempt_max = self.attempt_max(now);
         match &server.host {
             Host::Ip(ip) => {
                 let address = SocketAddr::new(*ip, server.port);
@@ -236,6 +235,22 @@ impl Session {
                 };
                 self.server = Some(server);
             }
+        }
+    }
+
+    /// How long the server may take that is tried now.
+    fn attempt_max(&mut self, now: Instant) -> Duration {
+        if self.lease_from.is_some() {
+            let time_left = self.session_timeout - timeouts::silence_max(self.session_timeout);
+            return timeouts::attempt_max(time_left, self.hosts.len());
+        }
+        // What is left of the connect time-out, for what is left of this pass: so the last
+        // server has failed before that time is over, and everybody's reason is known.
+        let began_at = *self.began_at.get_or_insert(now);
+        let spent = now.saturating_duration_since(began_at);
+        match self.connect_timeout.saturating_sub(spent) {
+            Duration::ZERO => timeouts::attempt_max(self.connect_timeout, self.hosts.len()),
+            time_left => timeouts::attempt_max(time_left, self.hosts.left() + 1),
         }
     }
 
@@ -758,9 +773,9 @@ impl Engine for Session {
     }
 
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
-        if !matches!(self.phase, Phase::Resolving { .. }) {
+        let Phase::Resolving { until } = self.phase else {
             return;
-        }
+        };
         match addresses {
             Ok(mut addresses) if !addresses.is_empty() => {
                 if let Some(Server {
@@ -772,7 +787,9 @@ impl Engine for Session {
                     self.resolved.insert(name.clone(), ips);
                 }
                 self.hosts.shuffle(&mut addresses);
-                self.attempt_max = timeouts::attempt_max(self.attempt_max, addresses.len());
+                // The lookup has taken its part.
+                let time_left = until.saturating_duration_since(now);
+                self.attempt_max = timeouts::attempt_max(time_left, addresses.len());
                 self.addresses = addresses.into();
             }
             Ok(_) => self.failed(None, Failure::Resolve("the name has no address".into())),

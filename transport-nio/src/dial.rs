@@ -28,6 +28,11 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
 
 /// A non-blocking byte stream that mio can watch.
 ///
+/// The driver takes a read that leaves room in its buffer for the last one until the poll tells
+/// of more, as it is with sockets. A stream that holds something back, or that would block for
+/// reasons of its own, has to see to it that the poll tells again. What a write accepted leaves
+/// by itself: `flush` is never called.
+///
 /// ```
 /// fn is_open(stream: &impl homing_transport_nio::Stream) -> bool {
 ///     stream.is_connected().unwrap_or(false)

@@ -1,5 +1,6 @@
 //! The driver: one turn after another over any number of sessions.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,9 @@ pub struct Driver<D: Dial> {
     bell: Arc<Bell>,
     /// Where a session's events come in: its token is its place here.
     sessions: Vec<Option<Session<D::Stream>>>,
+    /// The number of the last lookup. One count for all sessions: the place of one that is over
+    /// may have been taken by another when its answer comes.
+    lookups: Cell<u64>,
     wakers: Vec<Waker>,
 }
 
@@ -49,19 +53,23 @@ struct Session<S> {
     wire: Wire<S>,
     input: ReadBuffer,
     out: Outgoing,
-    /// The number of the last lookup: answers to others come too late.
+    /// The number of its last lookup: answers to others come too late.
     lookup: u64,
     found: Option<Found>,
+    /// The engine was not asked for all that it has to write.
+    has_more: bool,
 }
 
 enum Wire<S> {
     None,
+    /// mio may tell of an end (`ended`) at the same time as of the beginning.
     Dialing {
         stream: S,
         writable: bool,
+        ended: bool,
     },
     /// What the socket was last known to be ready for. mio tells of changes only, and of an end
-    /// (`ended`) once, perhaps before everything was read.
+    /// once, perhaps before everything was read.
     Open {
         stream: S,
         readable: bool,
@@ -94,6 +102,7 @@ impl<D: Dial> Driver<D> {
                 found: Mutex::default(),
             }),
             sessions: Vec::new(),
+            lookups: Cell::new(0),
             wakers: Vec::new(),
         })
     }
@@ -112,6 +121,7 @@ impl<D: Dial> Driver<D> {
             out: Outgoing::new(),
             lookup: 0,
             found: None,
+            has_more: false,
         };
         match self.sessions.iter().position(Option::is_none) {
             Some(free) => self.sessions[free] = Some(session),
@@ -142,6 +152,7 @@ impl<D: Dial> Driver<D> {
                 dial: &self.dial,
                 registry: self.poll.registry(),
                 bell: &self.bell,
+                lookups: &self.lookups,
                 index,
             };
             if let Some(session) = place
@@ -199,6 +210,7 @@ struct Context<'a, D> {
     dial: &'a D,
     registry: &'a Registry,
     bell: &'a Arc<Bell>,
+    lookups: &'a Cell<u64>,
     index: usize,
 }
 
@@ -220,6 +232,7 @@ impl<S: Stream> Session<S> {
     where
         D: Dial<Stream = S>,
     {
+        self.has_more = false;
         if let Some(found) = self.found.take() {
             self.engine.handle_resolved(now, found);
         }
@@ -243,16 +256,16 @@ impl<S: Stream> Session<S> {
     /// Whether there is something to do before the poll says anything.
     fn is_ready(&self) -> bool {
         match &self.wire {
-            Wire::None => false,
-            Wire::Dialing { writable, .. } => *writable,
-            Wire::Open {
-                readable, writable, ..
-            } => *readable || (*writable && !self.out.is_empty()),
+            Wire::None | Wire::Dialing { .. } => false,
+            Wire::Open { readable, .. } => *readable || self.has_more,
         }
     }
 
     fn finish_dial(&mut self, now: Instant) {
-        let Wire::Dialing { stream, writable } = &mut self.wire else {
+        let Wire::Dialing {
+            stream, writable, ..
+        } = &mut self.wire
+        else {
             return;
         };
         if !std::mem::take(writable) {
@@ -261,13 +274,14 @@ impl<S: Stream> Session<S> {
         match stream.is_connected() {
             Ok(false) => {}
             Ok(true) => {
-                if let Wire::Dialing { stream, .. } = std::mem::replace(&mut self.wire, Wire::None)
+                if let Wire::Dialing { stream, ended, .. } =
+                    std::mem::replace(&mut self.wire, Wire::None)
                 {
                     self.wire = Wire::Open {
                         stream,
                         readable: true,
                         writable: true,
-                        ended: false,
+                        ended,
                     };
                 }
                 self.engine.handle_connected(now);
@@ -291,8 +305,9 @@ impl<S: Stream> Session<S> {
             match self.input.read_from(stream) {
                 Ok((0, _)) => return self.disconnect(now, Down::Closed),
                 Ok((_, filled)) => {
-                    // A read that leaves room has emptied the socket: the poll tells of more.
-                    *readable = filled || *ended;
+                    // A read that leaves room has emptied the socket: the poll tells of more. On
+                    // Windows it does so only after a read that would block.
+                    *readable = filled || *ended || cfg!(windows);
                     self.input
                         .offer(|bytes| self.engine.handle_bytes(now, bytes));
                 }
@@ -320,7 +335,8 @@ impl<S: Stream> Session<S> {
     }
 
     fn look_up<D>(&mut self, host: String, port: u16, context: &Context<'_, D>) {
-        self.lookup += 1;
+        self.lookup = context.lookups.get() + 1;
+        context.lookups.set(self.lookup);
         let (index, lookup, bell) = (context.index, self.lookup, Arc::clone(context.bell));
         resolve::lookup(host, port, move |found| {
             let mut answers = bell.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -346,6 +362,7 @@ impl<S: Stream> Session<S> {
                 self.wire = Wire::Dialing {
                     stream,
                     writable: false,
+                    ended: false,
                 }
             }
             Err(error) => self.disconnect(now, Down::Dial(error)),
@@ -356,7 +373,10 @@ impl<S: Stream> Session<S> {
     fn write(&mut self, now: Instant) -> bool {
         for _ in 0..WRITES_MAX {
             let Wire::Open {
-                stream, writable, ..
+                stream,
+                readable,
+                writable,
+                ended,
             } = &mut self.wire
             else {
                 return true;
@@ -374,7 +394,9 @@ impl<S: Stream> Session<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // What arrived before it broke are answers all the same.
+                    // What arrived before it broke are answers all the same, and the poll may
+                    // not have told of them yet.
+                    (*readable, *ended) = (true, true);
                     self.read(now);
                     if matches!(self.wire, Wire::Open { .. }) {
                         self.disconnect(now, Down::Failed(error));
@@ -383,6 +405,7 @@ impl<S: Stream> Session<S> {
                 }
             }
         }
+        self.has_more = true;
         true
     }
 
@@ -400,7 +423,12 @@ impl<S> Wire<S> {
         let broken = event.is_error() || event.is_read_closed() || event.is_write_closed();
         match self {
             Self::None => {}
-            Self::Dialing { writable, .. } => *writable |= event.is_writable() || broken,
+            Self::Dialing {
+                writable, ended, ..
+            } => {
+                *writable |= event.is_writable() || broken;
+                *ended |= broken;
+            }
             Self::Open {
                 readable,
                 writable,

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 /// # }
 /// ```
 pub trait Dial: fmt::Debug + Send + Sync + Unpin + 'static {
-    /// What it opens.
+    /// What it opens. What a write accepted leaves by itself: it is never flushed.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Opens a stream. Dropping the future gives it up.

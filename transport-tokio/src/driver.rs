@@ -296,7 +296,7 @@ where
         self.lookup += 1;
         let (lookup, bell) = (self.lookup, Arc::clone(context.bell));
         resolve::lookup(host, port, move |found| {
-            bell.state().found = Some((lookup, found));
+            bell.state().note(lookup, found);
             bell.ring();
         });
     }
@@ -350,6 +350,15 @@ where
     }
 }
 
+impl BellState {
+    /// Keeps an answer, unless one to a later lookup is there: the one before was given up.
+    fn note(&mut self, lookup: u64, found: Found) {
+        if self.found.as_ref().is_none_or(|(other, _)| *other < lookup) {
+            self.found = Some((lookup, found));
+        }
+    }
+}
+
 impl Bell {
     fn state(&self) -> MutexGuard<'_, BellState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -376,5 +385,21 @@ impl DriverHandle for Bell {
 impl<D: Dial> fmt::Debug for Driver<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Driver").field(&self.session.engine).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_replace_a_later_one() {
+        let mut state = BellState::default();
+        for lookup in [2, 1, 3] {
+            state.note(lookup, Ok(Vec::new()));
+        }
+        assert!(matches!(state.found, Some((3, _))));
+        state.note(2, Ok(Vec::new()));
+        assert!(matches!(state.found, Some((3, _))));
     }
 }

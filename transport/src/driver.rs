@@ -9,8 +9,8 @@ use crate::engine::Engine;
 /// A way to move bytes: it starts a driver for an engine.
 ///
 /// The two that come with Homing are on mio and on tokio; a test or a user can bring another,
-/// by following what [`Engine`] says about drivers. `transport/tests/third_driver.rs` has one
-/// in under a hundred lines.
+/// by following what [`Engine`] says about drivers. `client/tests/third_driver.rs` has one in
+/// under a hundred lines.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -28,18 +28,24 @@ use crate::outgoing::Outgoing;
 /// 3. Carry out every [`poll_action`](Self::poll_action) until it answers `None`. Where an
 ///    action leads to a call of step 1 at once, make it, and go on.
 /// 4. If the stream is open, call [`poll_transmit`](Self::poll_transmit) and write what
-///    [`Outgoing`] holds, as far as the stream takes it, in as few calls as possible.
+///    [`Outgoing`] holds, as far as the stream takes it, in as few calls as possible. If the
+///    stream breaks here, offer what arrived before it broke, say `handle_disconnected`, and go
+///    back to step 3: the engine may want another one.
 /// 5. Call [`take_wakers`](Self::take_wakers) and wake them all, with no lock held.
 /// 6. Sleep until the stream is ready, somebody [rings](crate::Driver::ring), a lookup is
 ///    answered, or [`poll_timeout`](Self::poll_timeout) has passed. Right before it sleeps a
 ///    driver calls [`park`](Self::park); if the answer is `false`, it takes another turn at once.
+///    From then on a ring must not be lost: one that comes before the driver sleeps ends the
+///    sleep. A driver that has left something undone, so that others have their turn, does not
+///    sleep either.
 ///
 /// **The life of a stream.** An [`Action::Dial`] is answered with exactly one
 /// `handle_disconnected`, sooner or later, and at most one `handle_connected` before it. An
 /// [`Action::HangUp`] means: close the stream now, or stop dialling, and say
-/// `handle_disconnected` with [`Down::HungUp`]. There is at most one stream; after
-/// `handle_disconnected` the driver forgets its input, and starts the next stream with an empty
-/// [`Outgoing`].
+/// `handle_disconnected` with [`Down::HungUp`]; if the stream has just gone by itself, it asks
+/// for nothing. There is at most one stream; after `handle_disconnected` the driver forgets its
+/// input, and starts the next stream with an empty [`Outgoing`]. Whatever has arrived before the
+/// end of a stream is offered before the end is told.
 ///
 /// **Handing over.** A request counts as handed over when the stream accepted its first byte:
 /// the server may have seen it. So a driver calls [`Outgoing::advance`] with exactly what each
@@ -49,7 +55,8 @@ use crate::outgoing::Outgoing;
 /// early is harmless, one that comes late delays pings and deadlines.
 ///
 /// **The end.** After [`Action::Stop`] the driver drops the engine. It may also drop it at any
-/// other time (its runtime is gone, say): the engine completes every slot when it is dropped.
+/// other time (its runtime is gone, say): an engine that is dropped completes every slot, and
+/// calls the wakers itself.
 pub trait Engine: fmt::Debug + Send {
     /// Takes in what callers submitted, and lets time pass.
     fn handle_turn(&mut self, now: Instant);

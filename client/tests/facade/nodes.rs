@@ -115,11 +115,17 @@ pub(crate) async fn data_up_to_the_limit(env: &Env) {
         node.data == largest,
         "the largest node came back as another"
     );
-    let one_more = client.create("/larger", &data[..largest.len() + 2]).await;
-    let text = one_more.unwrap_err().to_string();
+    let one_more = &data[..largest.len() + 1];
+    let error = client.set("/large", one_more).await.map(drop);
+    assert!(error.is_ok(), "set has less around its data");
+    let text = client
+        .create("/large", one_more)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         text.starts_with(
-            "create \"/larger\": the request has 1048578 bytes, over the limit of 1048575"
+            "create \"/large\": the request has 1048576 bytes, over the limit of 1048575"
         ),
         "{text}"
     );

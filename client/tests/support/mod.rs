@@ -32,6 +32,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Those that are compiled in.
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "nio")]
+        Self::Nio,
+        #[cfg(feature = "tokio")]
+        Self::Tokio,
+    ];
+
     pub fn builder(self, servers: &str) -> Builder {
         let builder = Client::builder(servers);
         match self {

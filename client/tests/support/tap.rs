@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use homing::Builder;
 
-use super::Backend;
+use super::{Backend, TEST_MAX};
 
 /// Counts and records what goes through the streams of one client.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,9 @@ struct Shared {
     writes: AtomicUsize,
     cut: AtomicBool,
     explodes: AtomicBool,
+    /// Writes take until this is over.
+    is_held: Mutex<bool>,
+    released: Condvar,
     /// One for each stream that was opened, in that order.
     streams: Mutex<Vec<Record>>,
 }
@@ -83,6 +86,17 @@ impl Tap {
         self.shared.explodes.store(true, Ordering::SeqCst);
     }
 
+    /// From now on each write takes until [`release`](Self::release): whoever writes is busy
+    /// with it meanwhile, as with a slow system call.
+    pub fn hold(&self) {
+        *self.shared.is_held.lock().expect("no panic") = true;
+    }
+
+    pub fn release(&self) {
+        *self.shared.is_held.lock().expect("no panic") = false;
+        self.shared.released.notify_all();
+    }
+
     fn check(&self) -> io::Result<()> {
         let explodes = self.shared.explodes.load(Ordering::SeqCst);
         assert!(!explodes, "this panic is part of the test");
@@ -106,6 +120,12 @@ impl Tap {
 
     fn count_write(&self) {
         self.shared.writes.fetch_add(1, Ordering::SeqCst);
+        let is_held = self.shared.is_held.lock().expect("no panic");
+        let wait = self
+            .shared
+            .released
+            .wait_timeout_while(is_held, TEST_MAX, |held| *held);
+        drop(wait.expect("no panic"));
     }
 }
 

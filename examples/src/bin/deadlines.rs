@@ -16,11 +16,11 @@ use homing_testkit::FakeServer;
 async fn main() -> Result<(), Error> {
     // Short sessions, so that nobody has to wait: with a server's defaults they last 4 s at least.
     let server = FakeServer::builder()
-        .tick_time(Duration::from_millis(100))
+        .tick_time(Duration::from_millis(200))
         .start()
         .expect("a fake server starts");
     let client = Client::builder(&server.connect_string())
-        .session_timeout(Duration::from_millis(1_500))
+        .session_timeout(Duration::from_secs(3))
         .requests_in_flight(4)
         .connect()
         .await?;
@@ -58,12 +58,16 @@ async fn main() -> Result<(), Error> {
     let mut states = client.state_changes();
     let start = Instant::now();
     server.pause();
+    let mut was_suspended = false;
     while let Some(change) = states.next().await {
         println!("  after {:.1?}: {}", start.elapsed(), change.state);
         match change.state {
             // Another server would be tried now. Here there is but one, and it recovers in time.
-            SessionState::Suspended { .. } => server.resume(),
-            SessionState::Connected(_) if start.elapsed() > Duration::from_millis(500) => break,
+            SessionState::Suspended { .. } => {
+                was_suspended = true;
+                server.resume();
+            }
+            SessionState::Connected(_) if was_suspended => break,
             _ => {}
         }
     }

@@ -75,6 +75,10 @@ impl Read for DisturbedStream {
                 self.tell_again()?;
                 Ok(count)
             }
+            Step::AtMostQuietly(max) => {
+                let len = buffer.len().min(max);
+                self.inner.read(&mut buffer[..len])
+            }
             Step::WouldBlock => {
                 self.tell_again()?;
                 Err(ErrorKind::WouldBlock.into())
@@ -93,7 +97,9 @@ impl Write for DisturbedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.plan.next_write() {
             Step::Pass => self.inner.write(bytes),
-            Step::AtMost(max) => self.inner.write(&bytes[..bytes.len().min(max)]),
+            Step::AtMost(max) | Step::AtMostQuietly(max) => {
+                self.inner.write(&bytes[..bytes.len().min(max)])
+            }
             Step::WouldBlock => {
                 self.tell_again()?;
                 Err(ErrorKind::WouldBlock.into())

@@ -53,7 +53,7 @@ impl AsyncRead for DisturbedStream {
     ) -> Poll<io::Result<()>> {
         match self.plan.next_read() {
             Step::Pass => Pin::new(&mut self.inner).poll_read(cx, buffer),
-            Step::AtMost(max) => {
+            Step::AtMost(max) | Step::AtMostQuietly(max) => {
                 let mut few = vec![0; max.min(buffer.remaining())];
                 let mut few = ReadBuf::new(&mut few);
                 ready!(Pin::new(&mut self.inner).poll_read(cx, &mut few))?;
@@ -82,7 +82,7 @@ impl AsyncWrite for DisturbedStream {
     ) -> Poll<io::Result<usize>> {
         match self.plan.next_write() {
             Step::Pass => Pin::new(&mut self.inner).poll_write(cx, bytes),
-            Step::AtMost(max) => {
+            Step::AtMost(max) | Step::AtMostQuietly(max) => {
                 let len = bytes.len().min(max);
                 Pin::new(&mut self.inner).poll_write(cx, &bytes[..len])
             }

@@ -63,7 +63,7 @@ pub(crate) struct State {
     /// The engine takes a multiple of this off its input; 0 counts as 1.
     frame_len: usize,
     /// What it does at once when something happens.
-    react: Option<Box<dyn FnMut(&Event) -> Vec<Action> + Send>>,
+    react: Option<Reaction>,
     /// When it wants a turn; `None` again when it has had it.
     timeout: Option<Instant>,
     wakers: Vec<Waker>,
@@ -83,8 +83,12 @@ pub(crate) struct State {
     link: Link,
     /// What was left of the input.
     rest: Vec<u8>,
+    /// Something was read since the last `handle_turn`.
+    has_read: bool,
     faults: Vec<String>,
 }
+
+type Reaction = Box<dyn FnMut(&Event) -> Vec<Action> + Send>;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -213,9 +217,7 @@ impl Remote {
     /// Waits for the event that comes next.
     #[track_caller]
     pub(crate) fn next(&self) -> Event {
-        self.wait_for("an event", |state| {
-            (!state.events.is_empty()).then(|| state.events.remove(0))
-        })
+        self.wait_for("an event", State::next)
     }
 
     #[track_caller]
@@ -245,19 +247,26 @@ impl Remote {
         }
     }
 
+    /// Wants a turn after this time, and not before for this reason.
+    pub(crate) fn want_turn_in(&self, time: Duration) {
+        let at = Instant::now() + time;
+        self.tell(|state| state.timeout = Some(at));
+    }
+
     /// Lets real time pass, and counts the turns that are taken meanwhile: one to begin with,
     /// one at the end, and what there is between.
     #[track_caller]
     pub(crate) fn turns_in(&self, time: Duration) -> usize {
-        let until = Instant::now() + time;
-        let mut before = 0;
-        self.tell(|state| {
-            state.timeout = Some(until);
-            before = state.turns;
-        });
+        let before = self.turns();
+        self.want_turn_in(time);
         self.wait_for("the time to pass", |state| {
             state.timeout.is_none().then_some(state.turns_in_time)
         }) - before
+    }
+
+    /// How many turns were taken.
+    pub(crate) fn turns(&self) -> usize {
+        self.shared.state().turns
     }
 
     /// Waits until the driver has taken a turn and sleeps.
@@ -298,6 +307,11 @@ impl Shared {
 }
 
 impl State {
+    /// The event that comes next, if it is there.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        (!self.events.is_empty()).then(|| self.events.remove(0))
+    }
+
     fn happened(&mut self, event: Event) {
         if let Some(mut react) = self.react.take() {
             self.actions.extend(react(&event));
@@ -334,6 +348,7 @@ impl Engine for Scripted {
         self.with(|state| {
             state.time(now);
             state.turns += 1;
+            state.has_read = false;
             state.is_rung = false;
             state.is_parked = false;
             if state.timeout.is_some_and(|at| at <= now) {
@@ -366,6 +381,7 @@ impl Engine for Scripted {
             state.expect(is_open, "bytes without a stream");
             let is_longer = input.starts_with(&state.rest) && input.len() > state.rest.len();
             state.expect(is_longer, "an input that does not go on where it ended");
+            state.has_read = true;
             let len = input.len() - input.len() % state.frame_len.max(1);
             if len > 0 {
                 state.happened(Event::Bytes(input[..len].to_vec()));
@@ -422,6 +438,7 @@ impl Engine for Scripted {
                 }
                 Link::None | Link::Dialing => state.expect(false, "transmits without a stream"),
             }
+            state.expect(!state.has_read, "no turn between reading and writing");
             if let Some(frame) = state.frames.pop_front() {
                 out.put_control(|bytes| bytes.extend_from_slice(&frame));
             }

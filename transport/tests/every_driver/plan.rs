@@ -39,6 +39,9 @@ pub(crate) enum Step {
     Pass,
     /// No more bytes than these.
     AtMost(usize),
+    /// No more bytes than these, and nobody tells that there are more: as it is at the end of a
+    /// stream, of which a poll tells once.
+    AtMostQuietly(usize),
     /// It would block, and is ready again at once.
     WouldBlock,
     /// Nothing was moved: at the end of the stream, if it is a read.

@@ -220,6 +220,12 @@ fn an_alarm_that_was_dropped_is_forgotten() {
     drop(dropped);
     rig.turn_after(10);
     assert_eq!(rig.timeout_ms(), Some(40));
+
+    // One that is not due yet goes when others are looked through.
+    let later = rig.queue.sleep(Duration::from_millis(1_000));
+    drop(later);
+    rig.turn_after(40);
+    assert_eq!(field(&format!("{:?}", rig.queue), "alarms"), 0);
 }
 
 /// Whoever waits with a time-out makes an alarm each time, and drops it soon.

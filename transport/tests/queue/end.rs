@@ -103,6 +103,8 @@ fn everybody_hears_of_the_end() {
     assert!(bell.poll(&mut close).is_pending());
     assert!(bell.poll(&mut admission).is_pending());
     assert!(bell.poll(&mut alarm).is_pending());
+    rig.turn_after(0);
+    assert_eq!(rig.timeout_ms(), Some(1_000));
     rig.end();
     assert_eq!(bell.rings(), 0, "wakers are left to whoever holds no lock");
     rig.wake();

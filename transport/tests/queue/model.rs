@@ -591,7 +591,7 @@ fn round(len: usize, pick: usize) -> Option<usize> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_000,
+        cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -23,7 +23,7 @@ fn submit(rig: &Rig, permit: Permit<Text, Answer>, text: Text) -> Result<Ticket<
         note: text,
     };
     rig.queue.submit(permit, request, |_, out| {
-        out.extend_from_slice(text.as_bytes())
+        out.extend_from_slice(text.as_bytes());
     })
 }
 
