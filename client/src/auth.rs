@@ -82,7 +82,9 @@ impl AddAuth {
         let submission = Submission {
             len,
             within: self.deadline,
-            note: Note::Auth,
+            note: Note::Auth {
+                scheme: self.authentication.scheme.clone(),
+            },
         };
         let put = |out: &mut _| self.authentication.put_frame(out);
         match shared.queue.submit_aside(submission, put) {

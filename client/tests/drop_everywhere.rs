@@ -243,7 +243,7 @@ async fn requests(backend: Backend) {
             let _ = poll_once(&mut future);
             let node = client.create(format!("/c/{round}-{n}"), &numbers[n]);
             let node = node.submit().unwrap();
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 kept.push((n, node));
             }
         }

@@ -257,7 +257,7 @@ impl Field {
                     self.other.set(path, b"x").await.unwrap();
                 }
                 // There, and gone again.
-                Kind::Missing if before % 2 == 0 => {
+                Kind::Missing if before.is_multiple_of(2) => {
                     self.other.create(path, b"").await.unwrap();
                 }
                 Kind::Missing => self.other.delete(path).await.unwrap(),

@@ -32,7 +32,10 @@ pub enum Note {
     /// A watch is removed that nobody wants any more.
     Unwatch,
     /// An identity is added to the connection; the reply comes outside the line.
-    Auth,
+    Auth {
+        /// What kind of identity.
+        scheme: String,
+    },
 }
 
 impl Note {

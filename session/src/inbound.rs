@@ -230,8 +230,8 @@ pub(crate) struct Dispatched {
     pub(crate) answered: u64,
     /// The session was closed by a reply.
     pub(crate) closed: bool,
-    /// An authentication of a caller's was refused.
-    pub(crate) auth_refused: bool,
+    /// The scheme of an identity of a caller's that was refused.
+    pub(crate) refused_auth: Option<String>,
     /// The server does not know how to remove a watch.
     pub(crate) cannot_unwatch: bool,
     /// Watches are armed at the server that nobody wants.
@@ -349,9 +349,10 @@ fn pop_auth(
         err: header.err,
         frame: Bytes::new(),
     };
-    if line.pop_aside(Ok(reply)).is_none() {
-        return check_xid(line, header);
+    match line.pop_aside(Ok(reply)) {
+        None => return check_xid(line, header),
+        Some(Note::Auth { scheme }) if header.err != 0 => done.refused_auth = Some(scheme),
+        Some(_) => {}
     }
-    done.auth_refused |= header.err != 0;
     Ok(())
 }

@@ -640,7 +640,7 @@ impl Session {
         if done.closed {
             return self.end(SessionEnd::Closed);
         }
-        if let Some(scheme) = self.refused_auth(&done) {
+        if let Some(scheme) = self.refused_auth(&mut done) {
             return self.end_from_here(SessionEnd::AuthFailed { scheme });
         }
         if let Err(why) = dispatched.and(read) {
@@ -650,19 +650,13 @@ impl Session {
     }
 
     /// The scheme of an identity that the server has refused.
-    fn refused_auth(&mut self, done: &Dispatched) -> Option<String> {
+    fn refused_auth(&mut self, done: &mut Dispatched) -> Option<String> {
         let Phase::Connected(link) = &mut self.phase else {
             return None;
         };
-        if done.auth_refused {
-            // The newest one: those before it were accepted.
-            let all = self.shared.authentications.all();
-            return Some(
-                all.last()
-                    .map_or_else(String::new, |last| last.scheme.clone()),
-            );
-        }
-        link.refused_auth.take()
+        done.refused_auth
+            .take()
+            .or_else(|| link.refused_auth.take())
     }
 
     /// Asks the server to remove watches that nobody wants any more.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use homing_protocol::{Acl, Create, CreateMode, Id, op, permission};
-use homing_session::{Answer, Authentication, Note, Secret, SessionEnd};
+use homing_session::{Answer, Authentication, Cause, Note, Secret, SessionEnd};
 use homing_transport::{Request, Ticket};
 
 fn bob() -> Arc<Authentication> {
@@ -22,7 +22,9 @@ impl World {
         let request = Request {
             len: authentication.frame_len(),
             within: None,
-            note: Note::Auth,
+            note: Note::Auth {
+                scheme: authentication.scheme.clone(),
+            },
         };
         self.shared
             .queue
@@ -126,6 +128,28 @@ fn a_refusal_ends_the_session_for_everybody() {
     let mut waiting = waiting;
     assert!(waiting.try_pull().is_some());
     assert!(world.shared.status.report().is_some());
+}
+
+#[test]
+fn the_one_that_was_refused_is_named() {
+    let mut world = connected();
+    let nobody = Authentication {
+        scheme: "nonsense".into(),
+        proof: Secret::new(b"x"),
+    };
+    // Others were accepted before it, and others are behind it.
+    let before = world.add_auth(bob());
+    let refused = world.add_auth(Arc::new(nobody));
+    let behind = world.add_auth(bob());
+    let end = world.run_until_ended(SECOND);
+    let scheme = "nonsense".into();
+    assert_eq!(end, SessionEnd::AuthFailed { scheme });
+    assert_eq!(reply(before).err, 0);
+    assert_eq!(reply(refused).err, -115);
+    assert!(matches!(
+        unanswered(behind).cause,
+        Cause::Ended(SessionEnd::AuthFailed { .. })
+    ));
 }
 
 #[test]

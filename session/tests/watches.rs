@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Another client does something while this one is away.
-    fn away(&mut self, change: impl FnOnce(&mut World)) {
+    fn away(&mut self, change: impl FnOnce(&mut Self)) {
         for last in 1..=3 {
             self.sim.set_behaviour(address(last), Behaviour::Refuse);
         }
@@ -109,7 +109,7 @@ impl World {
             config
         });
         let sim = homing_testkit::sim::Sim::with_server(session, server);
-        let mut other = World { sim, shared };
+        let mut other = Self { sim, shared };
         other.connect();
         change(&mut other);
         other.settle();

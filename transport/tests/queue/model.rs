@@ -141,6 +141,8 @@ struct Both {
     now: Instant,
     limits: Limits,
     gate: Gate,
+    /// What the queue was sealed with.
+    last: Option<Id>,
     next_id: Id,
     next_xid: i32,
     line: VecDeque<Entry>,
@@ -173,6 +175,7 @@ impl Both {
             now: base(),
             limits,
             gate: Gate::Open,
+            last: None,
             next_id: 0,
             next_xid: first_xid,
             line: VecDeque::new(),
@@ -208,6 +211,11 @@ impl Both {
 
     fn is_awaited(&self, id: Id) -> bool {
         self.tickets.contains_key(&id) && !self.answers.contains_key(&id)
+    }
+
+    /// The last request leaves even if nobody waits for its answer.
+    fn is_wanted(&self, id: Id) -> bool {
+        self.last == Some(id) || self.is_awaited(id)
     }
 
     fn answer(&mut self, id: Id, answer: Answer) {
@@ -349,7 +357,7 @@ impl Both {
             Op::Reply => self.reply(),
             Op::Connect => {
                 self.queue.forget_dropped(&mut self.outbox);
-                self.keep_waiting_if(Self::is_awaited);
+                self.keep_waiting_if(Self::is_wanted);
             }
             Op::Lose => self.lose(),
             Op::Seal { len } => self.seal(len),
@@ -477,7 +485,7 @@ impl Both {
             }
         }
         if any_waiting {
-            self.keep_waiting_if(Self::is_awaited);
+            self.keep_waiting_if(Self::is_wanted);
         }
         let ended = self.gate == Gate::Ended;
         self.alarms.retain_mut(|(alarm, due)| {
@@ -528,7 +536,7 @@ impl Both {
         }
         self.wire.clear();
         self.written = 0;
-        self.keep_waiting_if(Self::is_awaited);
+        self.keep_waiting_if(Self::is_wanted);
     }
 
     fn seal(&mut self, len: usize) {
@@ -540,6 +548,7 @@ impl Both {
         if let Some(ticket) = ticket {
             self.gate = Gate::Sealed;
             let id = self.push(len, None);
+            self.last = Some(id);
             self.tickets.insert(id, ticket);
             self.refuse_room(Refused::Sealed);
         }
