@@ -87,11 +87,15 @@ async fn an_idle_client_keeps_its_session(backend: Backend, server: &Server) {
     eprintln!("{backend:?}, idle for {idle:?}: {writes} writes, {interruptions} interruptions");
     // A ping whenever nothing was said for a third of the time-out, and no more. Each
     // interruption adds connections that shake hands and ping anew.
-    let most = 1 + idle.as_millis() * 3 / SESSION_TIMEOUT.as_millis();
-    let writes = u128::try_from(writes).unwrap();
+    let most = 1 + usize::try_from(idle.as_millis() * 3 / SESSION_TIMEOUT.as_millis()).unwrap();
+    let expected = if interruptions == 0 {
+        most / 2..=most
+    } else {
+        1..=2 * most
+    };
     assert!(
-        writes >= 1 && (writes <= most || interruptions > 0),
-        "{writes} writes, not {most}"
+        expected.contains(&writes),
+        "{writes} writes, not {expected:?}"
     );
     assert_same_session(&client, session_id, &path).await;
     client.close().await.unwrap();
@@ -140,14 +144,17 @@ async fn ephemeral(client: &Client) -> String {
     path
 }
 
-/// Does nothing for ten session time-outs; tells how often the connection was lost meanwhile, as
-/// can happen on a machine that stands still for most of a session time-out.
+/// Does nothing for ten session time-outs; tells how often the connection was lost meanwhile.
+///
+/// That is no fault on a machine that stands still for most of a session time-out. A session
+/// that is not pinged loses it every time.
 fn idle(client: &Client) -> u32 {
     let mut states = client.state_changes();
     thread::sleep(SESSION_TIMEOUT * 10);
     let mut interruptions = 0;
     loop {
         let Poll::Ready(change) = poll_once(&mut Box::pin(states.next())) else {
+            assert!(interruptions < 5, "{interruptions} interruptions");
             return interruptions;
         };
         match change.expect("no end").state {

@@ -62,6 +62,8 @@ pub(crate) async fn closing_twice_is_no_error(env: &Env) {
     client.create("/e", b"").ephemeral().await.unwrap();
     let (first, second) = (client.close().submit(), client.clone().close().submit());
     second.await.unwrap();
+    // Whoever waits for the other one's close waits as long.
+    assert_eq!(client.state(), SessionState::Ended(SessionEnd::Closed));
     first.await.unwrap();
     client.close().await.unwrap();
     let last = client.clone();

@@ -90,14 +90,14 @@ fn a_driver_without_sessions_has_nothing_to_do() {
 #[test]
 fn a_turn_waits_no_longer_than_it_is_told() {
     let (mut driver, remote) = driver();
-    remote.want_turn_in(Duration::from_secs(3_600));
+    remote.want_turn_in(Duration::from_secs(30));
     let started = Instant::now();
     for max_wait in [Duration::ZERO, Duration::from_millis(1)] {
         for _ in 0..3 {
             assert!(driver.turn(Some(max_wait)).unwrap());
         }
     }
-    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
