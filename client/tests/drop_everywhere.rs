@@ -321,12 +321,14 @@ async fn waiting_for_room(backend: Backend) {
     ];
     for (what, make) in all {
         at_each_point(what, |polls, when| {
+            world.server.pause();
             let first = narrow.get("/a").submit().unwrap();
             let mut waiting = make(&narrow);
             let is_waiting = polls > 0 && poll_once(&mut waiting).is_pending();
             let behind = on_a_thread(narrow.get("/a").into_future());
             assert_eq!(is_waiting, polls > 0);
             assert_eq!(narrow.in_flight().requests, 1, "the others wait for room");
+            world.server.resume();
             let is_done = dropped_after(polls, when, waiting);
             // Whoever is behind it gets its room.
             assert_eq!(behind.join().unwrap().unwrap().data, "/a");

@@ -129,7 +129,8 @@ enum Phase {
     Handshaking {
         address: SocketAddr,
         until: Instant,
-        asked: bool,
+        /// When the handshake was given to the driver.
+        asked: Option<Instant>,
     },
     Connected(Box<Link>),
     /// The driver was told to hang up, and has not said yet that it has.
@@ -279,7 +280,13 @@ impl Session {
         out.wipe_when_written();
     }
 
-    fn handle_handshake(&mut self, now: Instant, address: SocketAddr, answer: Handshake) {
+    fn handle_handshake(
+        &mut self,
+        now: Instant,
+        sent_at: Instant,
+        address: SocketAddr,
+        answer: Handshake,
+    ) {
         let asked_for = self.credentials.map(|credentials| credentials.session_id);
         match (answer, asked_for) {
             (Handshake::Refused(failure), _) => self.hang_up(address, Why::Failed(failure)),
@@ -303,7 +310,10 @@ impl Session {
                 },
                 _,
             ) => {
-                self.connected(now, address, credentials, session_timeout);
+                let mut link = Link::new(now, address, session_timeout);
+                // The server has given it from then on, or later.
+                link.lease_from = sent_at;
+                self.connected(now, link, credentials, session_timeout);
             }
         }
     }
@@ -311,7 +321,7 @@ impl Session {
     fn connected(
         &mut self,
         now: Instant,
-        address: SocketAddr,
+        mut link: Link,
         credentials: Credentials,
         session_timeout: Duration,
     ) {
@@ -324,8 +334,7 @@ impl Session {
             stats.connections += 1;
             stats.heard_at = Some(now);
         });
-        self.extend_lease(now);
-        let mut link = Link::new(now, address, session_timeout);
+        self.extend_lease(link.lease_from);
         self.put_preamble(&mut link);
         self.phase = Phase::Connected(Box::new(link));
         self.announce();
@@ -468,7 +477,9 @@ impl Session {
         match &mut self.phase {
             // A server that was asked may have made one, which nobody else could close.
             Phase::Handshaking {
-                asked: true, until, ..
+                asked: Some(_),
+                until,
+                ..
             } => *until = (*until).min(now + timeouts::LAST_HANDSHAKE_MAX),
             Phase::Over => {}
             _ => self.end(SessionEnd::Closed),
@@ -797,15 +808,19 @@ impl Engine for Session {
             self.phase = Phase::Handshaking {
                 address,
                 until,
-                asked: false,
+                asked: None,
             };
         }
     }
 
     fn handle_bytes(&mut self, now: Instant, input: &mut BytesMut) {
-        if let Phase::Handshaking { address, .. } = self.phase {
+        if let Phase::Handshaking { address, asked, .. } = self.phase {
             match inbound::read_handshake(input) {
-                Some(answer) => self.handle_handshake(now, address, answer),
+                Some(answer) => {
+                    // Somebody who answers unasked is answered from now on.
+                    let sent_at = asked.unwrap_or(now);
+                    self.handle_handshake(now, sent_at, address, answer);
+                }
                 None => return,
             }
         }
@@ -861,8 +876,8 @@ impl Engine for Session {
 
     fn poll_transmit(&mut self, now: Instant, out: &mut Outgoing) {
         match &mut self.phase {
-            Phase::Handshaking { asked, .. } if !*asked => {
-                *asked = true;
+            Phase::Handshaking { asked, .. } if asked.is_none() => {
+                *asked = Some(now);
                 self.put_handshake(out);
             }
             Phase::Connected(link) => {

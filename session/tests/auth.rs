@@ -5,8 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use homing_protocol::{Acl, Create, CreateMode, Id, op, permission};
-use homing_session::{Answer, Authentication, Cause, Note, Secret, SessionEnd};
+use homing_protocol::{
+    Acl, Create, CreateMode, Exists, Id, RequestHeader, op, permission, put_request, request_len,
+};
+use homing_session::{Answer, Authentication, Cause, Note, Secret, SessionEnd, WatchKind};
 use homing_transport::{Request, Ticket};
 
 fn bob() -> Arc<Authentication> {
@@ -125,9 +127,59 @@ fn a_refusal_ends_the_session_for_everybody() {
         }
     );
     assert_eq!(reply(auth).err, -115);
+    // At once: it is not asked a second time.
+    assert_eq!(world.shared.status.stats().connections, 1);
     let mut waiting = waiting;
     assert!(waiting.try_pull().is_some());
     assert!(world.shared.status.report().is_some());
+}
+
+#[test]
+fn it_comes_before_watches_and_requests() {
+    let mut world = connected();
+    let auth = world.add_auth(bob());
+    world.settle();
+    assert_eq!(reply(auth).err, 0);
+    let (note, watch) = world.shared.watches.prepare(WatchKind::Exist, "/a".into());
+    let body = Exists {
+        path: "/a".into(),
+        watch: true,
+    };
+    let request = Request {
+        len: request_len(&body),
+        within: None,
+        note: Note::Watch(Box::new(note)),
+    };
+    let header = |xid| RequestHeader {
+        xid,
+        op: op::EXISTS,
+    };
+    let submitted = world
+        .shared
+        .queue
+        .try_submit(request, |xid, out| put_request(out, header(xid), &body));
+    world.settle();
+    assert_eq!(reply(submitted.unwrap()).err, -101);
+
+    // The server answers them as it reads them.
+    let answered = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let log = std::rc::Rc::clone(&answered);
+    world.sim.cut();
+    world.sim.set_tamper(move |piece| {
+        log.borrow_mut()
+            .push(i32::from_be_bytes(piece[4..8].try_into().unwrap()));
+        vec![piece]
+    });
+    let read = world.get("/");
+    world.connect();
+    world.settle();
+    assert_eq!(reply(read).err, 0);
+    // The handshake, of which these bytes are its version; identity, watches, request.
+    let [0, -4, -8, xid] = answered.borrow()[..] else {
+        panic!("{answered:?}");
+    };
+    assert!(xid > 0);
+    drop(watch);
 }
 
 #[test]

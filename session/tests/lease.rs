@@ -24,6 +24,31 @@ fn the_lease_counts_from_when_the_newest_answered_frame_was_sent() {
 }
 
 #[test]
+fn a_connection_extends_it_from_when_its_handshake_was_sent() {
+    let mut world = world();
+    let latency = Duration::from_millis(500);
+    world.sim.set_latency(latency);
+    let start = world.sim.now();
+    world.connect();
+    // A way to dial, and two for the handshake.
+    assert_eq!(world.sim.now(), start + 3 * latency);
+    assert_eq!(world.shared.status.valid_until(), Some(start + latency + T));
+
+    // So does every later one, if it comes to be.
+    world.sim.run_for(SECOND);
+    world.sim.cut();
+    let cut_at = world.sim.now();
+    let before = world.shared.status.valid_until();
+    world.sim.run_for(2 * latency);
+    assert_eq!(world.shared.status.valid_until(), before);
+    world.connect();
+    let dialled_at = world.sim.now() - 3 * latency;
+    assert!(dialled_at >= cut_at);
+    let valid_until = world.shared.status.valid_until();
+    assert_eq!(valid_until, Some(dialled_at + latency + T));
+}
+
+#[test]
 fn what_is_sent_and_not_answered_extends_nothing() {
     let mut world = connected();
     let valid_until = world.shared.status.valid_until();

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use common::*;
 use homing_protocol::{CreateMode, Delete, Exists, GetChildren, GetData, SetData, op};
 use homing_session::{
-    EventType, Note, SessionEnd, SessionState, WatchEvent, WatchKind, WatchTicket,
+    Cause, Config, ConnectString, EventType, Note, Session, SessionEnd, SessionState, WatchEvent,
+    WatchKind, WatchTicket,
 };
-use homing_testkit::sim::Behaviour;
+use homing_testkit::sim::{Behaviour, Sim};
+use homing_testkit::{Server, ServerConfig};
 use homing_transport::{Request, Ticket};
 
 impl World {
@@ -95,20 +97,14 @@ impl World {
             self.sim.set_behaviour(address(last), Behaviour::Refuse);
         }
         self.sim.cut();
-        let server = std::mem::replace(
-            self.sim.server(),
-            homing_testkit::Server::new(homing_testkit::ServerConfig::default()),
-        );
-        let (session, shared) = homing_session::Session::new({
-            let servers = "10.0.0.9"
-                .parse::<homing_session::ConnectString>()
-                .unwrap()
-                .servers;
-            let mut config = homing_session::Config::new(servers);
+        let server = std::mem::replace(self.sim.server(), Server::new(ServerConfig::default()));
+        let (session, shared) = Session::new({
+            let servers = "10.0.0.9".parse::<ConnectString>().unwrap().servers;
+            let mut config = Config::new(servers);
             config.seed = 99;
             config
         });
-        let sim = homing_testkit::sim::Sim::with_server(session, server);
+        let sim = Sim::with_server(session, server);
         let mut other = Self { sim, shared };
         other.connect();
         change(&mut other);
@@ -204,7 +200,14 @@ fn a_change_right_behind_the_reply_is_not_missed() {
 #[test]
 fn what_changed_while_we_were_away_fires_after_the_reconnect() {
     let mut world = connected();
-    for path in ["/data", "/deleted", "/parent", "/quiet", "/quiet-parent"] {
+    for path in [
+        "/data",
+        "/deleted",
+        "/parent",
+        "/quiet",
+        "/quiet-parent",
+        "/there",
+    ] {
         world.make(path);
     }
     let mut watches = BTreeMap::from([
@@ -218,6 +221,8 @@ fn what_changed_while_we_were_away_fires_after_the_reconnect() {
             world.armed(WatchKind::Child, "/quiet-parent"),
         ),
         ("/never", world.armed(WatchKind::Exist, "/never")),
+        // Of a node that is there: at the server this is a watch on its data.
+        ("/there", world.armed(WatchKind::Exist, "/there")),
     ]);
     world.away(|other| {
         other.set("/data");
@@ -238,13 +243,15 @@ fn what_changed_while_we_were_away_fires_after_the_reconnect() {
         ("/parent", EventType::NodeChildrenChanged),
     ]);
     assert_eq!(fired, expected, "before `Connected` was announced");
-    assert_eq!(world.shared.watches.armed(), 3);
+    assert_eq!(world.shared.watches.armed(), 4);
 
     // The quiet ones are armed at the new connection.
     world.set("/quiet");
     world.make("/quiet-parent/x");
     world.make("/never");
-    for path in ["/quiet", "/quiet-parent", "/never"] {
+    world.set("/there");
+    world.settle();
+    for path in ["/quiet", "/quiet-parent", "/never", "/there"] {
         assert!(event(watches.get_mut(path).unwrap()).is_some(), "{path}");
     }
     assert_eq!(world.shared.watches.armed(), 0);
@@ -333,6 +340,99 @@ fn a_watch_that_is_dropped_is_removed_at_the_server_too() {
     world.set("/a");
     world.settle();
     assert_eq!(seen.get(), 0);
+}
+
+#[test]
+fn a_watch_whose_answer_was_too_large_is_removed_at_the_server() {
+    let mut world = world_with("10.0.0.1", |config| config.reply_len_max = 500);
+    world.connect();
+    world.make("/a");
+    let large = SetData {
+        path: "/a".into(),
+        data: &[0; 1_000],
+        version: -1,
+    };
+    drop(world.submit(op::SET_DATA, &large, None).unwrap());
+    let (answer, watch) = world.watch(WatchKind::Data, "/a");
+    world.settle();
+    let cause = unanswered(answer).cause;
+    assert!(matches!(cause, Cause::ReplyTooLarge { .. }), "{cause:?}");
+    assert_eq!(world.shared.watches.armed(), 0);
+    assert_eq!(world.sim.server().watch_count(), 0);
+    drop(watch);
+}
+
+#[test]
+fn a_server_that_cannot_remove_watches_is_asked_once() {
+    let mut config = ServerConfig::default();
+    config.unknown_operations = vec![op::REMOVE_WATCHES];
+    let (session, shared) = Session::new(Config::new(
+        "10.0.0.1".parse::<ConnectString>().unwrap().servers,
+    ));
+    let sim = Sim::with_server(session, Server::new(config));
+    let mut world = World { sim, shared };
+    world.connect();
+    for path in ["/a", "/b", "/c"] {
+        world.make(path);
+        let watch = world.armed(WatchKind::Data, path);
+        assert!(world.shared.watches.forget(&watch));
+        world.shared.queue.nudge();
+        // It hangs up at what it does not know.
+        world.settle();
+        world.connect();
+    }
+    let stats = world.shared.status.stats();
+    assert_eq!((stats.connections, stats.lost()), (2, 1));
+}
+
+#[test]
+fn a_server_that_does_not_restore_watches_is_given_up() {
+    let mut world = connected();
+    world.make("/a");
+    let mut watch = world.armed(WatchKind::Data, "/a");
+    let mut refusals = 0;
+    world.sim.set_tamper(move |piece| {
+        let is_ack = piece[4..8] == *b"\xff\xff\xff\xf8";
+        refusals += usize::from(is_ack);
+        if !is_ack || refusals > 1 {
+            return vec![piece];
+        }
+        let mut refused = piece.to_vec();
+        refused[16..20].copy_from_slice(&(-5_i32).to_be_bytes());
+        vec![refused.into()]
+    });
+    world.sim.cut();
+    world.connect();
+    // Not by the first that was asked.
+    let stats = world.shared.status.stats();
+    assert_eq!((stats.connections, stats.lost_protocol), (3, 1));
+    assert_eq!(world.shared.watches.armed(), 1);
+    world.set("/a");
+    world.settle();
+    assert_eq!(kind(&mut watch), Some(EventType::NodeDataChanged));
+}
+
+#[test]
+fn an_event_is_not_told_to_a_watch_that_was_set_behind_it() {
+    // The event, the answer to the change, and the answer that arms the new watch: in one read.
+    let mut world = connected();
+    world.make("/a");
+    let mut old = world.armed(WatchKind::Data, "/a");
+    let mut held = Vec::new();
+    world.sim.set_tamper(move |piece| {
+        held.push(piece);
+        match held.len() {
+            3 => vec![held.concat().into()],
+            _ => Vec::new(),
+        }
+    });
+    world.set("/a");
+    let (answer, mut new) = world.watch(WatchKind::Data, "/a");
+    world.settle();
+    assert_eq!(reply(answer).err, 0);
+    assert_eq!(kind(&mut old), Some(EventType::NodeDataChanged));
+    assert_eq!(kind(&mut new), None);
+    assert_eq!(world.shared.watches.armed(), 1);
 }
 
 #[test]
