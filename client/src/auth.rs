@@ -54,7 +54,7 @@ impl Client {
 /// ```
 /// # fn main() -> Result<(), homing::Error> {
 /// # let server = homing_testkit::FakeServer::start();
-/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// # let client = homing::Client::builder(&server.connect_string()).own_thread().connect().wait()?;
 /// let adding = client.add_auth("digest", b"bob:secret");
 /// assert!(!format!("{adding:?}").contains("secret"));
 /// adding.wait()?;

@@ -27,6 +27,19 @@ pub(crate) fn default_transport() -> Arc<dyn Transport> {
     loop {}
 }
 
+#[cfg(any(feature = "nio", feature = "tokio"))]
+impl Builder {
+    /// The session runs on a thread of its own, whichever transport is compiled in: nio if it
+    /// is, or else tokio on a private thread.
+    /// For plain threads, and for code that does not know with which features it is built.
+    pub fn own_thread(self) -> Self {
+        #[cfg(feature = "nio")]
+        return self.transport(Nio::new());
+        #[cfg(not(feature = "nio"))]
+        self.transport(Tokio::private_thread())
+    }
+}
+
 #[cfg(feature = "nio")]
 impl Builder {
     /// The session runs on a thread of its own, on mio. It works with any async runtime and

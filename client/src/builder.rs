@@ -38,7 +38,7 @@ use crate::error::Error;
 /// use std::time::Duration;
 ///
 /// let client = homing::Client::builder(&servers)
-///     .nio()
+///     .own_thread()
 ///     .session_timeout(Duration::from_secs(10))
 ///     .connect()
 ///     .wait()?;

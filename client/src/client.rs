@@ -63,14 +63,46 @@ use crate::state::StateChanges;
 /// waits for the next connection, until its deadline; one that was sent and not answered is
 /// never repeated by itself.
 ///
+/// # Watches
+/// A read can ask to be told of the next change: [`get`](Self::get),
+/// [`exists`](Self::exists) and [`children`](Self::children) have
+/// [`.watch()`](crate::Request::watch), which gives a [`Watcher`](crate::Watcher) beside the
+/// answer.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// # client.create("/config", b"v1").await?;
+/// # let other = client.clone();
+/// # tokio::spawn(async move { other.set("/config", b"v2").await });
+/// loop {
+///     let (node, changed) = client.get("/config").watch().await?;
+///     println!("the configuration is {:?}", node.data);
+///     # if node.data == "v2" { break; }
+///     changed.await?; // then read again
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Who may do what
+/// Nodes are open to everybody unless they are created with an access control list: see
+/// [`Acl`](crate::Acl), `.acl(…)` on a create, [`acl`](Self::acl), [`set_acl`](Self::set_acl),
+/// and [`add_auth`](Self::add_auth) to say who one is.
+///
 /// # The session
 /// Pings keep it alive. When a connection is lost the session is *suspended*, another server is
 /// sought, and all goes on with the same session, if that is in time; see
-/// [`state`](Self::state). A session that has ended stays so: make a new client.
+/// [`state`](Self::state). Until [`valid_until`](Self::valid_until) it is certain to be alive.
+/// A session that has ended stays so: make a new client; [`expiry_report`](Self::expiry_report)
+/// has what is known of why. [`stats`](Self::stats) has figures at any time.
 ///
 /// # The end
 /// [`close`](Self::close) ends the session, and its ephemeral nodes go away with it. Dropping
-/// the last handle does the same in the background.
+/// the last handle does the same in the background. [`detach`](Self::detach) leaves it to another
+/// client.
 pub struct Client {
     pub(crate) scope: Arc<Scope>,
 }
@@ -110,8 +142,8 @@ impl Client {
     /// # fn main() -> Result<(), homing::Error> {
     /// # let server = homing_testkit::FakeServer::start();
     /// # let servers = server.connect_string();
-    /// // On a plain thread, with the nio transport:
-    /// let client = homing::Client::builder(&servers).nio().connect().wait()?;
+    /// // On a plain thread:
+    /// let client = homing::Client::builder(&servers).own_thread().connect().wait()?;
     /// # client.close().wait()?;
     /// # Ok(())
     /// # }
@@ -442,7 +474,7 @@ pub struct Stats {
 /// ```
 /// # fn main() -> Result<(), homing::Error> {
 /// # let server = homing_testkit::FakeServer::start();
-/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// # let client = homing::Client::builder(&server.connect_string()).own_thread().connect().wait()?;
 /// let credentials = client.detach().wait()?;
 /// # let _ = credentials;
 /// # Ok(())
@@ -501,7 +533,7 @@ impl IntoFuture for Detach {
 /// ```
 /// # fn main() -> Result<(), homing::Error> {
 /// # let server = homing_testkit::FakeServer::start();
-/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// # let client = homing::Client::builder(&server.connect_string()).own_thread().connect().wait()?;
 /// use std::time::Duration;
 /// client.close().within(Duration::from_secs(2)).wait()?;
 /// # Ok(())

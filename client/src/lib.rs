@@ -27,7 +27,7 @@
 //! | `tokio` | sessions as tasks of a tokio runtime | yes |
 //! | `nio` | sessions on threads of their own, on mio; no async runtime in the process | no |
 //!
-//! Both can be on: then [`Builder::nio`] and [`Builder::tokio`] choose. One must be.
+//! Both can be on: then `Builder::nio` and `Builder::tokio` choose. One must be.
 #![forbid(unsafe_code)]
 
 mod auth;

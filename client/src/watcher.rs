@@ -199,7 +199,7 @@ impl Watcher {
     /// ```
     /// # fn main() -> Result<(), homing::Error> {
     /// # let server = homing_testkit::FakeServer::start();
-    /// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+    /// # let client = homing::Client::builder(&server.connect_string()).own_thread().connect().wait()?;
     /// use std::time::Duration;
     /// let (_, mut created) = client.exists("/flag").watch().wait()?;
     /// assert_eq!(created.wait(Duration::from_millis(1))?, None);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing::{Client, Error, ErrorCode, SessionState};
@@ -159,6 +159,7 @@ fn session_id(client: &Client) -> i64 {
 #[test]
 fn a_client_does_what_it_does_over_any_transport() {
     let (client, server) = connect();
+    let started = Instant::now();
     assert_eq!(client.create("/a", b"one").wait().unwrap().path, "/a");
     let node = client.get("/a").wait().unwrap();
     assert_eq!((&node.data[..], node.stat.version), (&b"one"[..], 0));
@@ -168,6 +169,8 @@ fn a_client_does_what_it_does_over_any_transport() {
     assert_eq!(error.code(), Some(ErrorCode::BadVersion));
     client.delete("/a").version(1).wait().unwrap();
     assert!(!lock(&server).node_exists("/a"));
+    // Each of them would have left with a ping, every 10 s, if nobody rang.
+    assert!(started.elapsed() < Duration::from_secs(10));
     client.close().wait().unwrap();
 }
 

@@ -215,7 +215,7 @@ fn bad(error: DecodeError) -> WhyLost {
     WhyLost::Protocol(format!("a malformed frame: {error}"))
 }
 
-/// What [`dispatch`] works on beside the line.
+/// What [`run`](Self::run) works on beside the line.
 pub(crate) struct Dispatch<'a> {
     pub(crate) last_zxid: &'a mut i64,
     pub(crate) reply_len_max: usize,

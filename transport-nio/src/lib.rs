@@ -14,7 +14,7 @@
 //! ```
 //!
 //! It knows nothing of ZooKeeper: it moves bytes between sockets and an
-//! [`Engine`](homing_transport::Engine). What it does is what `homing-transport-tokio` does, step
+//! [`Engine`]. What it does is what `homing-transport-tokio` does, step
 //! by step and by the same names; whoever has read one has read the other.
 #![forbid(unsafe_code)]
 

@@ -188,7 +188,7 @@ impl Operation for GetChildren<'_> {
         let (count, names, stat) = reply::get_children2(frame)?;
         let mut children = Children { count, names, stat };
         if children.iter().count() < count {
-            // Some name is not UTF-8, or null. Rare, so it may cost a copy.
+            // Some name is not UTF-8. Rare, so it may cost a copy.
             let mut reader = Reader::new(&children.names);
             let mut names = BytesMut::with_capacity(children.names.len());
             for _ in 0..count {

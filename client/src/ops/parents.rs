@@ -77,7 +77,7 @@ impl<'a> Request<Create<'a>> {
 /// ```
 /// # fn main() -> Result<(), homing::Error> {
 /// # let server = homing_testkit::FakeServer::start();
-/// # let client = homing::Client::builder(&server.connect_string()).nio().connect().wait()?;
+/// # let client = homing::Client::builder(&server.connect_string()).own_thread().connect().wait()?;
 /// let made = client.create("/a/b/c", b"").parents().wait()?;
 /// assert_eq!(made.path, "/a/b/c");
 /// # Ok(())

@@ -102,7 +102,7 @@ enum Link {
 }
 
 /// Everything here happens in far less. It is a limit for what never happens.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Remote {
     pub(crate) fn start(backend: &impl Backend, plan: &Plan) -> Self {

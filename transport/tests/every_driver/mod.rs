@@ -95,9 +95,7 @@ impl Server {
     /// Takes a connection that has been made already.
     pub(crate) fn accept(&self) -> TcpStream {
         let (stream, _) = self.listener.accept().unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(engine::PATIENCE)).unwrap();
         stream
     }
 }
@@ -713,5 +711,5 @@ fn wait(signal: &Arc<Signal>) {
         signal.wait();
         let _ = done.send(());
     });
-    is_done.recv_timeout(Duration::from_secs(20)).unwrap();
+    is_done.recv_timeout(engine::PATIENCE).unwrap();
 }
