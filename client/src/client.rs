@@ -89,7 +89,7 @@ use crate::state::StateChanges;
 ///
 /// # Who may do what
 /// Nodes are open to everybody unless they are created with an access control list: see
-/// [`Acl`](crate::Acl), `.acl(…)` on a create, [`acl`](Self::acl), [`set_acl`](Self::set_acl),
+/// [`Acl`], `.acl(…)` on a create, [`acl`](Self::acl), [`set_acl`](Self::set_acl),
 /// and [`add_auth`](Self::add_auth) to say who one is.
 ///
 /// # The session
