@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::panic::resume_unwind;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +18,11 @@ use support::tap::Tap;
 use support::{Backend, poll_once, with_watchdog};
 
 const TICK: Duration = Duration::from_millis(200);
-/// Short, and yet longer than a busy machine makes a server wait for a processor.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that takes longer than this for an answer, or a machine that takes as long to wake a
+/// thread, is too busy for this test to say anything.
+const STANDSTILL: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 5;
 
 enum Server {
     Fake(FakeServer),
@@ -41,29 +47,41 @@ fn on_a_real_server() {
     on_all_backends(|| Server::Real(&SERVER));
 }
 
-/// All at the same time, for it is long.
+/// All at the same time, for it is long; and each once more if it fails on a machine that stood
+/// still meanwhile.
 fn on_all_backends(server: fn() -> Server) {
-    let run = |backend: &Backend, is_asking: bool| {
-        let (backend, server) = (*backend, server());
-        thread::spawn(move || {
-            with_watchdog(move || {
-                backend.block_on(async {
-                    if is_asking {
-                        answers_that_nobody_fetches_cost_no_session(backend, &server).await;
-                    } else {
-                        an_idle_client_keeps_its_session(backend, &server).await;
-                    }
+    let run = |backend: Backend, is_asking: bool| {
+        for attempt in 1.. {
+            let server = server();
+            let probe = Probe::start(server.connect_string());
+            let test = move || {
+                with_watchdog(move || {
+                    backend.block_on(async {
+                        if is_asking {
+                            answers_that_nobody_fetches_cost_no_session(backend, &server).await;
+                        } else {
+                            an_idle_client_keeps_its_session(backend, &server).await;
+                        }
+                    });
                 });
-            });
-        })
+            };
+            let outcome = thread::spawn(test).join();
+            let standstill = probe.stop();
+            match outcome {
+                Ok(()) => return,
+                Err(_) if standstill > STANDSTILL && attempt < ATTEMPTS => {
+                    eprintln!("{backend:?}: all stood still for {standstill:?}: once more");
+                }
+                Err(panic) => resume_unwind(panic),
+            }
+        }
     };
-    let threads: Vec<_> = Backend::ALL
-        .iter()
-        .flat_map(|backend| [run(backend, false), run(backend, true)])
-        .collect();
-    for thread in threads {
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-    }
+    thread::scope(|scope| {
+        for backend in Backend::ALL {
+            scope.spawn(move || run(*backend, false));
+            scope.spawn(move || run(*backend, true));
+        }
+    });
 }
 
 impl Server {
@@ -82,20 +100,14 @@ async fn an_idle_client_keeps_its_session(backend: Backend, server: &Server) {
     let path = ephemeral(&client).await;
     let session_id = client.credentials().unwrap().session_id();
     let (before, since) = (tap.writes(), Instant::now());
-    let interruptions = idle(&client);
+    idle(&client);
     let (writes, idle) = (tap.writes() - before, since.elapsed());
-    eprintln!("{backend:?}, idle for {idle:?}: {writes} writes, {interruptions} interruptions");
-    // A ping whenever nothing was said for a third of the time-out, and no more. Each
-    // interruption adds connections that shake hands and ping anew.
+    eprintln!("{backend:?}, idle for {idle:?}: {writes} pings");
+    // One whenever nothing was said for a third of the time-out, and no more.
     let most = 1 + usize::try_from(idle.as_millis() * 3 / SESSION_TIMEOUT.as_millis()).unwrap();
-    let expected = if interruptions == 0 {
-        most / 2..=most
-    } else {
-        1..=2 * most
-    };
     assert!(
-        expected.contains(&writes),
-        "{writes} writes, not {expected:?}"
+        (most / 2..=most).contains(&writes),
+        "{writes} writes, not {most}"
     );
     assert_same_session(&client, session_id, &path).await;
     client.close().await.unwrap();
@@ -109,21 +121,18 @@ async fn answers_that_nobody_fetches_cost_no_session(backend: Backend, server: &
     let nobody_polls: Vec<_> = (0..10_000)
         .map(|_| client.get(&path).submit().unwrap())
         .collect();
-    let interruptions = idle(&client);
-    eprintln!("{backend:?}, with 10,000 answers: {interruptions} interruptions");
-    assert_same_session(&client, session_id, &path).await;
+    idle(&client);
     // All that while the answers were waiting in their slots.
-    let mut answered = 0;
     for mut get in nobody_polls {
         let Poll::Ready(answer) = poll_once(&mut get) else {
             panic!("a request from before is not answered");
         };
-        // Only a connection that broke at once would have cost some.
-        answered += usize::from(answer.is_ok_and(|node| node.data == path));
+        assert_eq!(answer.unwrap().data, path);
     }
-    assert!(answered == 10_000 || interruptions > 0, "{answered}");
+    assert_same_session(&client, session_id, &path).await;
     assert_eq!(client.in_flight(), homing::Usage::default());
     client.close().await.unwrap();
+    eprintln!("{backend:?}: 10,000 answers were there, fetched or not");
 }
 
 async fn connect(builder: Builder) -> Client {
@@ -144,27 +153,13 @@ async fn ephemeral(client: &Client) -> String {
     path
 }
 
-/// Does nothing for ten session time-outs; tells how often the connection was lost meanwhile.
-///
-/// That is no fault on a machine that stands still for most of a session time-out. A session
-/// that is not pinged loses it every time.
-fn idle(client: &Client) -> u32 {
+/// Does nothing for ten session time-outs, in which the connection must hold.
+fn idle(client: &Client) {
     let mut states = client.state_changes();
     thread::sleep(SESSION_TIMEOUT * 10);
-    let mut interruptions = 0;
-    loop {
-        let Poll::Ready(change) = poll_once(&mut Box::pin(states.next())) else {
-            assert!(interruptions < 5, "{interruptions} interruptions");
-            return interruptions;
-        };
-        match change.expect("no end").state {
-            SessionState::Suspended { .. } => interruptions += 1,
-            SessionState::Ended(end) => {
-                let failures: Vec<_> = client.failures().iter().map(ToString::to_string).collect();
-                panic!("after {interruptions} interruptions: {end}; {failures:?}");
-            }
-            _ => {}
-        }
+    while let Poll::Ready(change) = poll_once(&mut Box::pin(states.next())) {
+        let state = change.expect("no end").state;
+        assert!(matches!(state, SessionState::Connected(_)), "{state}");
     }
 }
 
@@ -173,4 +168,41 @@ async fn assert_same_session(client: &Client, session_id: i64, path: &str) {
     assert_eq!(node.data, *path);
     assert_eq!(node.stat.ephemeral_owner, session_id);
     assert_eq!(client.credentials().unwrap().session_id(), session_id);
+}
+
+/// Asks a server again and again how it is, to learn how long it, or the machine, stood still.
+struct Probe {
+    is_over: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Duration>,
+}
+
+impl Probe {
+    fn start(server: String) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let must_end = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !must_end.load(Ordering::SeqCst) {
+                let since = Instant::now();
+                // The server of a test that failed is gone.
+                let _ = ask(&server);
+                thread::sleep(Duration::from_millis(20));
+                longest = longest.max(since.elapsed());
+            }
+            longest
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) -> Duration {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.thread.join().expect("no panic")
+    }
+}
+
+fn ask(server: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(SESSION_TIMEOUT))?;
+    stream.write_all(b"srvr")?;
+    stream.read_to_end(&mut Vec::new()).map(drop)
 }

@@ -281,7 +281,7 @@ async fn work_goes_on_over_several_restarts(backend: Backend, server: &mut dyn V
     let builder = builder.session_timeout(SESSION_TIMEOUT).deadline(PATIENCE);
     let client = builder.connect().await.unwrap();
     let session_id = client.credentials().unwrap().session_id();
-    client.create("/work", b"").await.unwrap();
+    client.create("/jobs", b"").await.unwrap();
     let mut states = client.state_changes();
     let answered = AtomicUsize::new(0);
     let names: Vec<_> = (0u32..).take(1 << 20).map(|n| n.to_string()).collect();
@@ -307,7 +307,7 @@ async fn work_goes_on_over_several_restarts(backend: Backend, server: &mut dyn V
             // When the killer is done, some more, and that was it.
             rest -= usize::from(killer.is_finished());
             let name = names.next().unwrap();
-            let create = client.create("/work/", name).sequential();
+            let create = client.create("/jobs/", name).sequential();
             pending.push_back((name, create.submit().unwrap()));
             if pending.len() == IN_LINE {
                 let (name, create) = pending.pop_front().unwrap();
@@ -320,10 +320,10 @@ async fn work_goes_on_over_several_restarts(backend: Backend, server: &mut dyn V
         outcomes.insert(name, create.await);
     }
     // Every name at most once; and of those that were acknowledged, every one.
-    let children = client.children("/work").await.unwrap();
+    let children = client.children("/jobs").await.unwrap();
     let mut found = BTreeMap::new();
     for child in &children {
-        let path = format!("/work/{child}");
+        let path = format!("/jobs/{child}");
         let name = client.get(&path).await.unwrap().data;
         let name = String::from_utf8(name.to_vec()).unwrap();
         let twice = found.insert(name, path);

@@ -66,14 +66,14 @@ pub(crate) async fn a_deadline_without_a_connection(env: &Env) {
     until("the loss was noticed", || {
         !matches!(client.state(), homing::SessionState::Connected(_))
     });
+    let patient = client.create("/patient", b"").deadline(None);
+    let patient = patient.submit().unwrap();
     let late = client.create("/late", b"").await.unwrap_err();
     is_deadline(&late, Fate::NotSent);
     assert_eq!(
         late.to_string(),
         "create \"/late\": the deadline passed; it was not sent"
     );
-    let patient = client.create("/patient", b"").deadline(None);
-    let patient = patient.submit().unwrap();
     env.fake().restart().unwrap();
     patient.await.unwrap();
     // What was not sent by then is not sent later.
