@@ -1,6 +1,6 @@
 //! A third transport, written from the page of [`Engine`] alone: no socket and no event loop,
 //! but a plain thread that hands bytes to a server which is a value in this process. It takes
-//! less than a hundred lines.
+//! less than a hundred lines of code.
 
 use std::io::ErrorKind;
 use std::iter;
