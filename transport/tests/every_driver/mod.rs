@@ -336,12 +336,15 @@ pub(crate) fn a_failed_read_is_told_once(backend: &impl Backend) {
     let (remote, _server, mut peer) = connect(backend, &plan);
     remote.settle();
     breaks.store(true, Ordering::Relaxed);
-    peer.write_all(b"lost").unwrap();
+    // Perhaps it is gone already.
+    let _ = peer.write_all(b"lost");
     let (why, _) = remote.expect_disconnected();
     assert_eq!(why, Why::Failed(ErrorKind::TimedOut));
-    // With what it has not read, the socket is closed by a reset.
-    let end = peer.read(&mut [0]).unwrap_err();
-    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    // It is closed by a reset, if there was something in it that was not read.
+    match peer.read(&mut [0]) {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
     remote.stop();
 }
 
