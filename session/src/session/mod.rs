@@ -1,7 +1,11 @@
 //! The engine: connects, keeps the session alive, and says what became of each request.
 
+mod connecting;
+mod ending;
+mod linked;
+
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,22 +14,19 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use homing_protocol::{
-    ConnectRequest, Empty, RemoveWatches, RequestHeader, SessionPassword, op, put_request,
-    request_len, xid,
-};
-use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue, Request};
+use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
+use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
 
+use self::ending::end_answer;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
 use crate::config::{Config, Credentials};
 use crate::connect_string::{Host, Server};
 use crate::hosts::Hosts;
-use crate::inbound::{self, Dispatch, Dispatched, Handshake, Inbound};
+use crate::inbound::{self, Inbound};
 use crate::link::Link;
 use crate::secret;
-use crate::stats::ExpiryReport;
-use crate::status::{Attempt, Connection, Failure, SessionEnd, SessionState, Status};
+use crate::status::{Failure, SessionEnd, SessionState, Status};
 use crate::timeouts;
 use crate::watches::Watches;
 
@@ -203,181 +204,6 @@ impl Session {
         (session, shared)
     }
 
-    // Connecting, step by step.
-
-    /// Tries the next address, the next server, or pauses.
-    fn try_next(&mut self, now: Instant) {
-        if self.close_until.is_some() && self.credentials.is_none() {
-            // Nothing exists that could be closed.
-            return self.end(SessionEnd::Closed);
-        }
-        if let Some(address) = self.addresses.pop_front() {
-            return self.dial(now, address);
-        }
-        let Some(server) = self.hosts.next(now) else {
-            let until = now + self.hosts.new_pass(now);
-            self.phase = Phase::Pausing { until };
-            return;
-        };
-        self.attempt_max = self.attempt_max(now);
-        match &server.host {
-            Host::Ip(ip) => {
-                let address = SocketAddr::new(*ip, server.port);
-                self.server = Some(server);
-                self.dial(now, address);
-            }
-            Host::Name(name) => {
-                self.actions.push_back(Action::Resolve {
-                    host: name.clone(),
-                    port: server.port,
-                });
-                self.phase = Phase::Resolving {
-                    until: now + self.attempt_max,
-                };
-                self.server = Some(server);
-            }
-        }
-    }
-
-    /// How long the server may take that is tried now.
-    fn attempt_max(&mut self, now: Instant) -> Duration {
-        if self.lease_from.is_some() {
-            let time_left = self.session_timeout - timeouts::silence_max(self.session_timeout);
-            return timeouts::attempt_max(time_left, self.hosts.len());
-        }
-        // What is left of the connect time-out, for what is left of this pass: so the last
-        // server has failed before that time is over, and everybody's reason is known.
-        let began_at = *self.began_at.get_or_insert(now);
-        let spent = now.saturating_duration_since(began_at);
-        match self.connect_timeout.saturating_sub(spent) {
-            Duration::ZERO => timeouts::attempt_max(self.connect_timeout, self.hosts.len()),
-            time_left => timeouts::attempt_max(time_left, self.hosts.left() + 1),
-        }
-    }
-
-    fn dial(&mut self, now: Instant, address: SocketAddr) {
-        self.phase = Phase::Dialing {
-            address,
-            until: now + self.attempt_max,
-        };
-        self.actions.push_back(Action::Dial { address });
-    }
-
-    fn put_handshake(&self, out: &mut Outgoing) {
-        let request = ConnectRequest {
-            last_zxid_seen: self.last_zxid,
-            timeout_ms: i32::try_from(self.requested_timeout.as_millis()).unwrap_or(i32::MAX),
-            session_id: self
-                .credentials
-                .map_or(0, |credentials| credentials.session_id),
-            password: self
-                .credentials
-                .map_or(SessionPassword::NONE, |c| c.password),
-            read_only: Some(false),
-        };
-        out.put_control(|bytes| inbound::put_frame(bytes, &request));
-        // The session's password.
-        out.wipe_when_written();
-    }
-
-    fn handle_handshake(
-        &mut self,
-        now: Instant,
-        sent_at: Instant,
-        address: SocketAddr,
-        answer: Handshake,
-    ) {
-        let asked_for = self.credentials.map(|credentials| credentials.session_id);
-        match (answer, asked_for) {
-            (Handshake::Refused(failure), _) => self.hang_up(address, Why::Failed(failure)),
-            (Handshake::Gone, Some(session_id)) => self.end(SessionEnd::Expired { session_id }),
-            (Handshake::Gone, None) => {
-                let what = "it refused a new session".into();
-                self.hang_up(address, Why::Failed(Failure::NotZooKeeper(what)));
-            }
-            (Handshake::Accepted { credentials, .. }, Some(session_id))
-                if credentials.session_id != session_id =>
-            {
-                // Some servers give a new session without a word where they should have said
-                // that the old one has expired.
-                let other = credentials.session_id;
-                self.end(SessionEnd::Replaced { session_id, other });
-            }
-            (
-                Handshake::Accepted {
-                    credentials,
-                    session_timeout,
-                },
-                _,
-            ) => {
-                let mut link = Link::new(now, address, session_timeout);
-                // The server has given it from then on, or later.
-                link.lease_from = sent_at;
-                self.connected(now, link, credentials, session_timeout);
-            }
-        }
-    }
-
-    fn connected(
-        &mut self,
-        now: Instant,
-        mut link: Link,
-        credentials: Credentials,
-        session_timeout: Duration,
-    ) {
-        self.credentials = Some(credentials);
-        self.session_timeout = session_timeout;
-        self.addresses.clear();
-        self.shared.queue.forget_dropped(&mut self.outbox);
-        self.shared.status.set_credentials(credentials);
-        self.shared.status.update(|stats| {
-            stats.connections += 1;
-            stats.heard_at = Some(now);
-        });
-        self.extend_lease(link.lease_from);
-        self.put_preamble(&mut link);
-        self.phase = Phase::Connected(Box::new(link));
-        self.announce();
-    }
-
-    /// What a connection is told before any request: the server applies an identity to all that
-    /// follows it, and a watch must be set before anything is read that could change.
-    fn put_preamble(&self, link: &mut Link) {
-        for authentication in self.shared.authentications.all() {
-            authentication.put_frame(&mut link.preamble);
-            link.auths_due.push_back(authentication.scheme.clone());
-        }
-        let watches = &self.shared.watches;
-        link.restorations_due = watches.put_restoration(self.last_zxid, &mut link.preamble);
-    }
-
-    /// Says that the session is connected, once identities and watches are as they were.
-    fn announce(&mut self) {
-        let Phase::Connected(link) = &mut self.phase else {
-            return;
-        };
-        if link.is_announced || !link.is_restored() {
-            return;
-        }
-        link.is_announced = true;
-        let connection = Connection {
-            session_id: self
-                .credentials
-                .map_or(0, |credentials| credentials.session_id),
-            session_timeout: self.session_timeout,
-            server: link.address,
-        };
-        self.enter(SessionState::Connected(connection));
-    }
-
-    fn extend_lease(&mut self, from: Instant) {
-        let from = self.lease_from.map_or(from, |lease| lease.max(from));
-        self.lease_from = Some(from);
-        self.shared
-            .status
-            .set_valid_until(from + self.session_timeout);
-    }
-
     /// Why there is no connection, told by the driver or decided here.
     fn disconnected(&mut self, now: Instant, address: SocketAddr, unsent: &Outgoing, why: Why) {
         match why {
@@ -408,145 +234,16 @@ impl Session {
         }
     }
 
-    fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
-        self.failed_attempts += 1;
-        self.shared
-            .status
-            .update(|stats| stats.failed_attempts += 1);
-        let Some(server) = self.server.clone() else {
-            return;
-        };
-        let attempt = Attempt {
-            server,
-            address,
-            failure,
-        };
-        // A lasting outage is worth a line now and then, not a line for each attempt.
-        if self.failed_attempts.is_power_of_two() {
-            let attempts = self.failed_attempts;
-            self.span
-                .in_scope(|| tracing::warn!(attempts, "cannot connect to {attempt}"));
-        }
-        self.shared.status.add_failure(attempt);
-    }
-
-    fn lost(&mut self, unsent: &Outgoing, lost: ConnectionLost, settled: bool) {
-        self.shared
-            .status
-            .update(|stats| stats.count_lost(&lost.why));
-        let lost = Arc::new(lost);
-        let mut close_was_lost = false;
-        self.shared
-            .queue
-            .give_back(unsent, &mut self.outbox, |note| {
-                close_was_lost |= *note == Note::Close;
-                let cause = Cause::Lost(Arc::clone(&lost));
-                Err(Unanswered {
-                    fate: Fate::MaybeApplied,
-                    cause,
-                })
-            });
-        if close_was_lost {
-            // The server has closed the session, or lets it expire.
-            return self.end(SessionEnd::Closed);
-        }
-        if !settled {
-            self.failed(Some(lost.server), Failure::Lost(Arc::clone(&lost)));
-        }
-        self.enter(SessionState::Suspended {
-            session_id: self
-                .credentials
-                .map_or(0, |credentials| credentials.session_id),
-            why: lost,
-            presumed_expired_at: self.presumed_expired_at(),
-        });
+    /// The session's id; 0 before there is one.
+    fn session_id(&self) -> i64 {
+        self.credentials
+            .map_or(0, |credentials| credentials.session_id)
     }
 
     fn hang_up(&mut self, address: SocketAddr, why: Why) {
         self.phase = Phase::HangingUp { address, why };
         self.actions.push_back(Action::HangUp);
     }
-
-    // The end.
-
-    /// What to do about a close while no server has given a session.
-    fn close_before_it_began(&mut self, now: Instant) {
-        if self.credentials.is_some() {
-            return;
-        }
-        match &mut self.phase {
-            // A server that was asked may have made one, which nobody else could close.
-            Phase::Handshaking {
-                asked: Some(_),
-                until,
-                ..
-            } => *until = (*until).min(now + timeouts::LAST_HANDSHAKE_MAX),
-            Phase::Over => {}
-            _ => self.end(SessionEnd::Closed),
-        }
-    }
-
-    /// Ends the session where there may be a stream: it is hung up first, so that the driver's
-    /// buffer tells which requests were handed over.
-    fn end_from_here(&mut self, end: SessionEnd) {
-        match &self.phase {
-            Phase::Connected(link) => self.hang_up(link.address, Why::Ended(end)),
-            Phase::HangingUp { .. } => {}
-            _ => self.end(end),
-        }
-    }
-
-    /// Ends the session: once, for everybody.
-    fn end(&mut self, end: SessionEnd) {
-        if matches!(self.phase, Phase::Over) {
-            return;
-        }
-        let has_stream = !matches!(
-            self.phase,
-            Phase::Idle | Phase::Pausing { .. } | Phase::Resolving { .. } | Phase::HangingUp { .. }
-        );
-        self.phase = Phase::Over;
-        if !matches!(end, SessionEnd::Closed | SessionEnd::Detached) {
-            self.report(&end);
-        }
-        // In this order: whoever finds the queue ended looks here for the reason.
-        self.enter(SessionState::Ended(end.clone()));
-        self.shared.watches.end(&end, &mut self.wakers);
-        let answer = end_answer(&end, self.close_is_late);
-        self.shared
-            .queue
-            .end(&mut self.outbox, |note, fate| Err(answer(note, fate)));
-        if has_stream {
-            self.actions.push_back(Action::HangUp);
-        }
-        self.actions.push_back(Action::Stop);
-    }
-
-    fn report(&self, end: &SessionEnd) {
-        let stats = self.shared.status.stats();
-        let before = |at: Option<Instant>| Some(self.now?.saturating_duration_since(at?));
-        let report = ExpiryReport {
-            end: end.clone(),
-            session_timeout: self.session_timeout,
-            sent_before: before(stats.sent_at),
-            heard_before: before(stats.heard_at),
-            stats,
-            attempts: self.shared.status.failures(),
-            resolved: self.resolved.clone(),
-        };
-        self.span.in_scope(|| tracing::warn!("{report}"));
-        self.shared.status.set_report(Arc::new(report));
-    }
-
-    fn presumed_expired_at(&self) -> Option<Instant> {
-        let life = self
-            .presume_expired_after
-            .unwrap_or_else(|| timeouts::presumed_life(self.session_timeout));
-        self.credentials?;
-        self.lease_from?.checked_add(life)
-    }
-
-    // What happens as time passes.
 
     fn check_timers(&mut self, now: Instant) {
         if self.shared.is_detached.load(Ordering::Acquire) {
@@ -558,9 +255,7 @@ impl Session {
         }
         let is_connected = matches!(self.phase, Phase::Connected(_));
         if !is_connected && self.presumed_expired_at().is_some_and(|at| at <= now) {
-            let session_id = self
-                .credentials
-                .map_or(0, |credentials| credentials.session_id);
+            let session_id = self.session_id();
             let silent_for = self.lease_from.map_or(Duration::ZERO, |at| now - at);
             return self.end(SessionEnd::PresumedExpired {
                 session_id,
@@ -606,118 +301,9 @@ impl Session {
         }
     }
 
-    /// Hangs up on a server that was connected.
-    fn give_up(&mut self, why: WhyLost) {
-        if let Phase::Connected(link) = &self.phase {
-            let settled = link.is_settled();
-            self.hang_up(link.address, Why::Lost { why, settled });
-        }
-    }
-
-    // What arrives.
-
-    fn handle_frames(&mut self, now: Instant, input: &mut BytesMut) {
-        let Phase::Connected(link) = &mut self.phase else {
-            return;
-        };
-        let mut frames = std::mem::take(&mut self.inbound);
-        // What came before something bad is still answered.
-        let read = inbound::read_frames(link, now, input, self.reply_len_max, &mut frames);
-        let mut done = Dispatched::default();
-        let dispatch = Dispatch {
-            last_zxid: &mut self.last_zxid,
-            reply_len_max: self.reply_len_max,
-            watches: &self.shared.watches,
-            wakers: &mut self.wakers,
-        };
-        let dispatched = self.shared.queue.dispatch(&mut self.outbox, |line| {
-            dispatch.run(line, &mut frames, &mut done)
-        });
-        frames.clear();
-        self.inbound = frames;
-        link.answered_requests(done.answered);
-        if link.progress_at == now {
-            let (lease_from, ping) = (link.lease_from, link.ping_took.take());
-            self.shared.status.update(|stats| {
-                stats.heard_at = Some(now);
-                if ping.is_some() {
-                    stats.ping_last = ping;
-                    stats.ping_max = stats.ping_max.max(ping);
-                }
-            });
-            self.extend_lease(lease_from);
-        }
-        self.cannot_unwatch |= done.cannot_unwatch;
-        if done.closed {
-            return self.end(SessionEnd::Closed);
-        }
-        if let Some(scheme) = self.refused_auth(&mut done) {
-            return self.end_from_here(SessionEnd::AuthFailed { scheme });
-        }
-        if let Err(why) = dispatched.and(read) {
-            return self.give_up(why);
-        }
-        self.announce();
-    }
-
-    /// The scheme of an identity that the server has refused.
-    fn refused_auth(&mut self, done: &mut Dispatched) -> Option<String> {
-        let Phase::Connected(link) = &mut self.phase else {
-            return None;
-        };
-        done.refused_auth
-            .take()
-            .or_else(|| link.refused_auth.take())
-    }
-
-    /// Asks the server to remove watches that nobody wants any more.
-    fn unwatch(&mut self) {
-        let idle = self.shared.watches.take_idle();
-        if idle.is_empty() || self.cannot_unwatch || !matches!(self.phase, Phase::Connected(_)) {
-            // Without a connection the server has none either.
-            return;
-        }
-        self.shared.queue.submit_reserved(
-            |notes| {
-                // A request that is on its way may be about to set the watch again.
-                let coming: BTreeSet<&str> = notes.filter_map(Note::watched_path).collect();
-                idle.into_iter()
-                    .filter(|path| !coming.contains(path.as_str()))
-                    .collect()
-            },
-            |path| {
-                let body = RemoveWatches {
-                    path: path.as_str().into(),
-                };
-                Request {
-                    len: request_len(&body),
-                    within: None,
-                    note: Note::Unwatch,
-                }
-            },
-            |path, xid, out| {
-                let body = RemoveWatches {
-                    path: path.as_str().into(),
-                };
-                put_request(
-                    out,
-                    RequestHeader {
-                        xid,
-                        op: op::REMOVE_WATCHES,
-                    },
-                    &body,
-                );
-            },
-        );
-    }
-
-    // What is told.
-
     /// The one place where the state changes: for the notice board and for the log.
     fn enter(&mut self, state: SessionState) {
-        let session = self
-            .credentials
-            .map_or(0, |credentials| credentials.session_id);
+        let session = self.session_id();
         self.span.in_scope(|| match &state {
             SessionState::Connected(_) | SessionState::Connecting => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
@@ -730,19 +316,6 @@ impl Session {
             }
         });
         self.shared.status.enter(state, &mut self.wakers);
-    }
-}
-
-/// What requests are told when the session ends. A close that no server has confirmed in time is
-/// told just that.
-fn end_answer(end: &SessionEnd, close_is_late: bool) -> impl Fn(&Note, Fate) -> Unanswered + use<> {
-    let end = end.clone();
-    move |note, fate| {
-        let cause = match note {
-            Note::Close if close_is_late => Cause::Deadline,
-            _ => Cause::Ended(end.clone()),
-        };
-        Unanswered { fate, cause }
     }
 }
 

@@ -1,0 +1,157 @@
+//! A connection on which the session is accepted, until it is lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use homing_protocol::{RemoveWatches, RequestHeader, op, put_request, request_len};
+use homing_transport::{Fate, Outgoing, Request};
+
+use super::{Phase, Session, Why};
+use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
+use crate::inbound::{self, Dispatch, Dispatched};
+use crate::status::{Failure, SessionEnd, SessionState};
+
+impl Session {
+    pub(super) fn handle_frames(&mut self, now: Instant, input: &mut BytesMut) {
+        let Phase::Connected(link) = &mut self.phase else {
+            return;
+        };
+        let mut frames = std::mem::take(&mut self.inbound);
+        // What came before something bad is still answered.
+        let read = inbound::read_frames(link, now, input, self.reply_len_max, &mut frames);
+        let mut done = Dispatched::default();
+        let dispatch = Dispatch {
+            last_zxid: &mut self.last_zxid,
+            reply_len_max: self.reply_len_max,
+            watches: &self.shared.watches,
+            wakers: &mut self.wakers,
+        };
+        let dispatched = self.shared.queue.dispatch(&mut self.outbox, |line| {
+            dispatch.run(line, &mut frames, &mut done)
+        });
+        frames.clear();
+        self.inbound = frames;
+        link.answered_requests(done.answered);
+        if link.progress_at == now {
+            let (lease_from, ping) = (link.lease_from, link.ping_took.take());
+            self.shared.status.update(|stats| {
+                stats.heard_at = Some(now);
+                if ping.is_some() {
+                    stats.ping_last = ping;
+                    stats.ping_max = stats.ping_max.max(ping);
+                }
+            });
+            self.extend_lease(lease_from);
+        }
+        self.cannot_unwatch |= done.cannot_unwatch;
+        if done.closed {
+            return self.end(SessionEnd::Closed);
+        }
+        if let Some(scheme) = self.refused_auth(&mut done) {
+            return self.end_from_here(SessionEnd::AuthFailed { scheme });
+        }
+        if let Err(why) = dispatched.and(read) {
+            return self.give_up(why);
+        }
+        self.announce();
+    }
+
+    /// The scheme of an identity that the server has refused.
+    pub(super) fn refused_auth(&mut self, done: &mut Dispatched) -> Option<String> {
+        let Phase::Connected(link) = &mut self.phase else {
+            return None;
+        };
+        done.refused_auth
+            .take()
+            .or_else(|| link.refused_auth.take())
+    }
+
+    pub(super) fn extend_lease(&mut self, from: Instant) {
+        let from = self.lease_from.map_or(from, |lease| lease.max(from));
+        self.lease_from = Some(from);
+        self.shared
+            .status
+            .set_valid_until(from + self.session_timeout);
+    }
+
+    /// Asks the server to remove watches that nobody wants any more.
+    pub(super) fn unwatch(&mut self) {
+        let idle = self.shared.watches.take_idle();
+        if idle.is_empty() || self.cannot_unwatch || !matches!(self.phase, Phase::Connected(_)) {
+            // Without a connection the server has none either.
+            return;
+        }
+        self.shared.queue.submit_reserved(
+            |notes| {
+                // A request that is on its way may be about to set the watch again.
+                let coming: BTreeSet<&str> = notes.filter_map(Note::watched_path).collect();
+                idle.into_iter()
+                    .filter(|path| !coming.contains(path.as_str()))
+                    .collect()
+            },
+            |path| {
+                let body = RemoveWatches {
+                    path: path.as_str().into(),
+                };
+                Request {
+                    len: request_len(&body),
+                    within: None,
+                    note: Note::Unwatch,
+                }
+            },
+            |path, xid, out| {
+                let body = RemoveWatches {
+                    path: path.as_str().into(),
+                };
+                put_request(
+                    out,
+                    RequestHeader {
+                        xid,
+                        op: op::REMOVE_WATCHES,
+                    },
+                    &body,
+                );
+            },
+        );
+    }
+
+    /// Hangs up on a server that was connected.
+    pub(super) fn give_up(&mut self, why: WhyLost) {
+        if let Phase::Connected(link) = &self.phase {
+            let settled = link.is_settled();
+            self.hang_up(link.address, Why::Lost { why, settled });
+        }
+    }
+
+    pub(super) fn lost(&mut self, unsent: &Outgoing, lost: ConnectionLost, settled: bool) {
+        self.shared
+            .status
+            .update(|stats| stats.count_lost(&lost.why));
+        let lost = Arc::new(lost);
+        let mut close_was_lost = false;
+        self.shared
+            .queue
+            .give_back(unsent, &mut self.outbox, |note| {
+                close_was_lost |= *note == Note::Close;
+                let cause = Cause::Lost(Arc::clone(&lost));
+                Err(Unanswered {
+                    fate: Fate::MaybeApplied,
+                    cause,
+                })
+            });
+        if close_was_lost {
+            // The server has closed the session, or lets it expire.
+            return self.end(SessionEnd::Closed);
+        }
+        if !settled {
+            self.failed(Some(lost.server), Failure::Lost(Arc::clone(&lost)));
+        }
+        self.enter(SessionState::Suspended {
+            session_id: self.session_id(),
+            why: lost,
+            presumed_expired_at: self.presumed_expired_at(),
+        });
+    }
+}
