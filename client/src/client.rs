@@ -390,6 +390,10 @@ impl Core {
     pub(crate) fn refused(&self, request: Subject, refused: Refused) -> Error {
         match (refused, self.shared.status.end()) {
             (Refused::Busy, _) => Error::Busy { request },
+            (Refused::Overdue, _) => {
+                let fate = Fate::NotSent;
+                Error::Deadline { request, fate }
+            }
             (Refused::Ended, Some(end)) => Error::session_ended(request, Fate::NotSent, end),
             (Refused::Sealed | Refused::Ended, _) => Error::Closed { request },
         }

@@ -14,7 +14,7 @@ use homing_protocol::{
     validate_path,
 };
 use homing_session::{Answer, Note};
-use homing_transport::{Admission, Fate, Permit, Refused, Request as Submission, Ticket, block_on};
+use homing_transport::{Admission, Permit, Refused, Request as Submission, Ticket, block_on};
 
 use crate::client::Scope;
 use crate::error::{Error, Subject};
@@ -265,7 +265,6 @@ enum Stage<O> {
     Admission {
         request: Request<O>,
         admission: Admission<Note, Answer>,
-        timeout: Option<Ticket<()>>,
     },
     Pending(Pending<O>),
     Done,
@@ -304,20 +303,9 @@ impl<O: Operation> Future for Running<O> {
                 Stage::Admission {
                     mut request,
                     mut admission,
-                    mut timeout,
                 } => {
                     let Poll::Ready(permit) = Pin::new(&mut admission).poll(cx) else {
-                        if let Some(timeout) = &mut timeout
-                            && Pin::new(timeout).poll(cx).is_ready()
-                        {
-                            let (request, fate) = (subject(&request.op), Fate::NotSent);
-                            return Poll::Ready(Err(Error::Deadline { request, fate }));
-                        }
-                        self.stage = Stage::Admission {
-                            request,
-                            admission,
-                            timeout,
-                        };
+                        self.stage = Stage::Admission { request, admission };
                         return Poll::Pending;
                     };
                     match permit.and_then(|permit| request.submit_with(permit)) {
@@ -461,10 +449,8 @@ impl<O: Operation> Request<O> {
 
     fn wait_for_room(self, len: usize) -> Stage<O> {
         let queue = &self.scope.core.shared.queue;
-        let timeout = self.deadline.map(|deadline| queue.sleep(deadline));
         Stage::Admission {
-            admission: queue.admission(len),
-            timeout,
+            admission: queue.admission(len, self.deadline),
             request: self,
         }
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::inner::Inner;
+use super::inner::{Due, Inner};
 use super::{Queue, Refused};
 use crate::slot::Ticket;
 
@@ -20,7 +20,7 @@ use crate::slot::Ticket;
 /// # struct Elsewhere;
 /// # impl Driver for Elsewhere { fn ring(&self) {} }
 /// let queue: Arc<Queue<(), ()>> = Arc::new(Queue::new(Limits::default()));
-/// let permit = block_on(&Elsewhere, queue.admission(2)).unwrap()?;
+/// let permit = block_on(&Elsewhere, queue.admission(2, None)).unwrap()?;
 /// let request = Request { len: 2, within: None, note: () };
 /// let _ticket = queue.submit(permit, request, |_xid, out| out.extend_from_slice(b"hi"))?;
 /// # Ok::<(), homing_transport::Refused>(())
@@ -28,7 +28,7 @@ use crate::slot::Ticket;
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Admission<N, A> {
     pub(super) queue: Arc<Queue<N, A>>,
-    pub(super) ticket: Ticket<Result<(), Refused>>,
+    pub(super) ticket: Ticket<Result<Due, Refused>>,
     pub(super) len: usize,
     pub(super) done: bool,
 }
@@ -43,9 +43,10 @@ impl<N, A> Future for Admission<N, A> {
         };
         this.done = true;
         let queue = Arc::clone(&this.queue);
-        Poll::Ready(result.map(|()| Permit {
+        Poll::Ready(result.map(|due| Permit {
             queue,
             len: this.len,
+            due,
             spent: false,
         }))
     }
@@ -58,7 +59,7 @@ impl<N, A> Drop for Admission<N, A> {
         }
         match self.ticket.abandon() {
             // Room that was given and not fetched goes to the next.
-            Some(Ok(())) => self.queue.release(self.len),
+            Some(Ok(_)) => self.queue.release(self.len),
             Some(Err(_)) => {}
             // Those behind it may need less than it did.
             None => self.queue.give_room(Inner::admit),
@@ -79,6 +80,8 @@ impl<N, A> fmt::Debug for Admission<N, A> {
 pub struct Permit<N, A> {
     pub(super) queue: Arc<Queue<N, A>>,
     pub(super) len: usize,
+    /// The deadline of the request, which has begun with the wait.
+    pub(super) due: Due,
     pub(super) spent: bool,
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Inner<N, A> {
     pub(super) used: Usage,
     /// Who waits for room, in the order of arrival.
     pub(super) admissions: VecDeque<Waiter>,
+    /// `admissions[..admissions_stamped]` have a deadline as an instant; at most
+    /// `admissions.len()`.
+    pub(super) admissions_stamped: usize,
     pub(super) alarms: Vec<(Due, Arc<Slot<()>>)>,
     /// `alarms[..alarms_stamped]` have an instant; at most `alarms.len()`.
     pub(super) alarms_stamped: usize,
@@ -69,6 +72,12 @@ pub(super) enum Due {
     At(Instant),
 }
 
+impl From<Option<Duration>> for Due {
+    fn from(within: Option<Duration>) -> Self {
+        within.map_or(Self::Never, Self::Within)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gate {
     Open,
@@ -78,7 +87,9 @@ pub(super) enum Gate {
 
 pub(super) struct Waiter {
     pub(super) len: usize,
-    pub(super) slot: Arc<Slot<Result<(), Refused>>>,
+    pub(super) due: Due,
+    /// For the deadline that the request has then.
+    pub(super) slot: Arc<Slot<Result<Due, Refused>>>,
 }
 
 /// Deadlines are looked through at most this often: they are late by this much at the most.
@@ -118,23 +129,29 @@ impl<N, A> Inner<N, A> {
         while let Some(front) = self.admissions.front()
             && (self.has_room(front.len) || !front.slot.is_awaited())
         {
-            let Some(Waiter { len, slot }) = self.admissions.pop_front() else {
+            let Some(Waiter { len, due, slot }) = self.admissions.pop_front() else {
                 break;
             };
-            if let Ok(waker) = slot.fill(Ok(())) {
+            self.admissions_stamped = self.admissions_stamped.saturating_sub(1);
+            if let Ok(waker) = slot.fill(Ok(due)) {
                 self.occupy(len);
                 wakers.extend(waker);
             }
         }
     }
 
-    pub(super) fn push_waiter(&mut self, waiter: Waiter) {
+    /// Returns whether to ring: a deadline begins with the driver's next turn.
+    pub(super) fn push_waiter(&mut self, waiter: Waiter) -> bool {
         if self.admissions.len() == self.admissions.capacity() {
             // Before it grows: who has given up behind somebody who waits is still in here.
             self.admissions.retain(|waiter| waiter.slot.is_awaited());
             self.admissions.reserve(self.admissions.len() + 1);
+            // Those that are left out were stamped or not; stamping twice does no harm.
+            self.admissions_stamped = 0;
         }
+        let has_deadline = !matches!(waiter.due, Due::Never);
         self.admissions.push_back(waiter);
+        has_deadline && self.note_submission()
     }
 
     pub(super) fn push_alarm(&mut self, duration: Duration, slot: Arc<Slot<()>>) {
@@ -149,6 +166,7 @@ impl<N, A> Inner<N, A> {
     }
 
     pub(super) fn refuse_waiters(&mut self, refused: Refused) -> Vec<Waker> {
+        self.admissions_stamped = 0;
         let waiters = self.admissions.drain(..);
         waiters
             .filter_map(|waiter| waiter.slot.fill(Err(refused)).ok().flatten())
@@ -161,6 +179,17 @@ impl<N, A> Inner<N, A> {
         request: Request<N>,
         encode: impl FnOnce(i32, &mut BytesMut),
     ) -> (Ticket<A>, bool) {
+        let due = request.within.into();
+        self.push_due(request, due, encode)
+    }
+
+    /// As [`push`](Self::push), with a deadline that may have begun before.
+    pub(super) fn push_due(
+        &mut self,
+        request: Request<N>,
+        due: Due,
+        encode: impl FnOnce(i32, &mut BytesMut),
+    ) -> (Ticket<A>, bool) {
         let (slot, ticket) = Slot::new();
         let xid = self.next_xid;
         self.next_xid = if xid == i32::MAX { 1 } else { xid + 1 };
@@ -169,7 +198,6 @@ impl<N, A> Inner<N, A> {
         encode(xid, &mut self.waiting);
         let len = self.waiting.len() - before;
         debug_assert_eq!(len, request.len, "a request encodes what it announced");
-        let due = request.within.map_or(Due::Never, Due::Within);
         self.line.push_back(Entry {
             slot,
             note: request.note,
@@ -209,17 +237,21 @@ impl<N, A> Inner<N, A> {
         let fresh = self.line.range_mut(self.stamped.min(self.line.len())..);
         let dues = fresh.map(|entry| &mut entry.due);
         let fresh = self.alarms.iter_mut().skip(self.alarms_stamped);
-        for due in dues.chain(fresh.map(|(due, _)| due)) {
+        let dues = dues.chain(fresh.map(|(due, _)| due));
+        let waiting = self.admissions_stamped.min(self.admissions.len());
+        let fresh = self.admissions.range_mut(waiting..);
+        for due in dues.chain(fresh.map(|waiter| &mut waiter.due)) {
             if let Due::Within(duration) = *due {
                 // An instant beyond what the clock can tell is as good as never.
                 *due = now.checked_add(duration).map_or(Due::Never, Due::At);
-                if let Due::At(at) = *due {
-                    self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
-                }
+            }
+            if let Due::At(at) = *due {
+                self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
             }
         }
         self.stamped = self.line.len();
         self.alarms_stamped = self.alarms.len();
+        self.admissions_stamped = self.admissions.len();
     }
 
     pub(super) fn next_sweep(&self) -> Option<Instant> {
@@ -273,7 +305,21 @@ impl<N, A> Inner<N, A> {
             !over && slot.is_awaited()
         });
         self.alarms_stamped = self.alarms.len();
+        let waiting = self.admissions.len();
+        self.admissions.retain_mut(|waiter| {
+            let over = is_over(&mut waiter.due);
+            if over {
+                let refused = waiter.slot.fill(Err(Refused::Overdue));
+                outbox.wakers.extend(refused.ok().flatten());
+            }
+            !over
+        });
+        self.admissions_stamped = self.admissions.len();
         self.earliest = earliest;
+        if self.admissions.len() < waiting {
+            // Those behind may need less than the one that has given up.
+            self.admit(&mut outbox.wakers);
+        }
         if any_waiting {
             // Filled here, under the lock, because the line is searched for open slots next. It
             // runs no code of a user: a slot that is filled for the first time drops nothing.

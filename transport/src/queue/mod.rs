@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 pub use self::admission::{Admission, Permit};
-use self::inner::{Entry, Gate, Inner, Waiter};
+use self::inner::{Due, Entry, Gate, Inner, Waiter};
 pub use self::line::{Line, Outbox, Turn};
 use crate::driver::Driver;
 use crate::outgoing::Outgoing;
@@ -133,6 +133,8 @@ pub enum Refused {
     Sealed,
     /// [`Queue::end`] was called: the session is over.
     Ended,
+    /// The deadline passed before there was room.
+    Overdue,
 }
 
 impl fmt::Display for Refused {
@@ -141,6 +143,7 @@ impl fmt::Display for Refused {
             Self::Busy => "too much is in flight",
             Self::Sealed => "the session is closing",
             Self::Ended => "the session is over",
+            Self::Overdue => "the deadline passed before there was room",
         })
     }
 }
@@ -181,6 +184,7 @@ impl<N, A> Queue<N, A> {
             limits,
             used: Usage::default(),
             admissions: VecDeque::new(),
+            admissions_stamped: 0,
             alarms: Vec::new(),
             alarms_stamped: 0,
             earliest: None,
@@ -237,23 +241,30 @@ impl<N, A> Queue<N, A> {
         Ok(ticket)
     }
 
-    /// Waits for room for a request of `len` bytes, behind all who waited before.
-    pub fn admission(self: &Arc<Self>, len: usize) -> Admission<N, A> {
+    /// Waits for room for a request of `len` bytes, behind all who waited before. The deadline
+    /// `within` counts from the driver's next turn, the waiting included: it is that of the
+    /// request too, once that is submitted.
+    pub fn admission(self: &Arc<Self>, len: usize, within: Option<Duration>) -> Admission<N, A> {
         let mut inner = lock(&self.inner);
         let (slot, ticket) = Slot::new();
         let at_once = match inner.check_open() {
             Err(refused) => Some(Err(refused)),
             Ok(()) if inner.admissions.is_empty() && inner.has_room(len) => {
                 inner.occupy(len);
-                Some(Ok(()))
+                Some(Ok(Due::from(within)))
             }
             Ok(()) => None,
         };
-        match at_once {
-            Some(result) => drop(slot.fill(result)),
-            None => inner.push_waiter(Waiter { len, slot }),
-        }
+        let due = within.into();
+        let ring = match at_once {
+            Some(result) => {
+                drop(slot.fill(result));
+                false
+            }
+            None => inner.push_waiter(Waiter { len, due, slot }),
+        };
         drop(inner);
+        self.ring(ring);
         Admission {
             queue: Arc::clone(self),
             ticket,
@@ -263,7 +274,8 @@ impl<N, A> Queue<N, A> {
     }
 
     /// As [`try_submit`](Self::try_submit), with room that was waited for. The permit must be
-    /// for exactly `request.len` bytes of this queue.
+    /// for exactly `request.len` bytes of this queue; it has the deadline, and `request.within`
+    /// counts for nothing.
     ///
     /// # Errors
     /// The session closes or is over.
@@ -277,7 +289,7 @@ impl<N, A> Queue<N, A> {
         let mut inner = lock(&self.inner);
         inner.check_open()?;
         permit.spent = true;
-        let (ticket, ring) = inner.push(request, encode);
+        let (ticket, ring) = inner.push_due(request, permit.due, encode);
         drop(inner);
         self.ring(ring);
         Ok(ticket)

@@ -99,7 +99,7 @@ fn all_that_concerns_the_driver_rings() {
     assert_rings(|rig| {
         let homing_transport::Usage { requests, .. } = rig.queue.usage();
         assert_eq!(requests, 0);
-        let permit = homing_transport::block_on(&*Bell::new(), rig.queue.admission(1));
+        let permit = homing_transport::block_on(&*Bell::new(), rig.queue.admission(1, None));
         let request = Request {
             len: 1,
             within: None,
@@ -122,7 +122,7 @@ fn what_does_not_concern_the_driver_does_not_ring() {
     rig.turn_after(0);
     assert!(rig.queue.park());
     assert!(rig.try_submit("b", None).is_err());
-    drop(rig.queue.admission(1));
+    drop(rig.queue.admission(1, None));
     drop(ticket);
     assert_eq!(bell.rings(), 0);
     assert!(rig.queue.park());

@@ -96,7 +96,7 @@ fn everybody_hears_of_the_end() {
     let mut tickets = [rig.submit("a"), rig.submit("b")];
     rig.take();
     let mut close = rig.submit("c");
-    let mut admission = rig.queue.admission(1);
+    let mut admission = rig.queue.admission(1, None);
     let mut alarm = rig.queue.sleep(Duration::from_secs(1));
     assert!(bell.poll(&mut tickets[0]).is_pending());
     assert!(bell.poll(&mut tickets[1]).is_pending());

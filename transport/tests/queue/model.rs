@@ -386,7 +386,7 @@ impl Both {
         let key = self.next_key;
         self.next_key += 1;
         self.waiters.push(Waiter {
-            admission: self.queue.admission(len),
+            admission: self.queue.admission(len, None),
             bell: Bell::new(),
             key,
             len,

@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use homing_transport::{Admission, Permit, Refused, Request, Ticket};
+use homing_transport::{Admission, Fate, Permit, Refused, Request, Ticket};
 
 use crate::deadlines::field;
 use crate::support::{Answer, Bell, Rig, Text};
@@ -91,7 +91,7 @@ fn a_request_over_the_limit_goes_out_alone() {
 fn a_request_over_the_limit_can_be_waited_for() {
     let mut rig = Rig::with_limits(10, 4);
     let _small = rig.submit("a");
-    let mut admission = rig.queue.admission(8);
+    let mut admission = rig.queue.admission(8, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut admission).is_pending());
     rig.send();
@@ -107,7 +107,7 @@ fn a_request_over_the_limit_can_be_waited_for() {
 #[test]
 fn where_there_is_room_nobody_waits() {
     let rig = Rig::with_limits(1, 10);
-    let permit = granted(&mut rig.queue.admission(3));
+    let permit = granted(&mut rig.queue.admission(3, None));
     assert_eq!(rig.used(), (1, 3), "the room is taken from now on");
     let _ticket = submit(&rig, permit, "abc").unwrap();
     assert_eq!(rig.used(), (1, 3), "and is not taken twice");
@@ -117,7 +117,7 @@ fn where_there_is_room_nobody_waits() {
 fn room_goes_to_those_who_wait_in_the_order_of_arrival() {
     let mut rig = Rig::with_limits(1, 1000);
     let mut tickets = vec![rig.submit("a")];
-    let mut waiting = ["b", "c", "d"].map(|text| (text, rig.queue.admission(1), Bell::new()));
+    let mut waiting = ["b", "c", "d"].map(|text| (text, rig.queue.admission(1, None), Bell::new()));
     for (_, admission, bell) in &mut waiting {
         assert!(bell.poll(admission).is_pending());
     }
@@ -138,8 +138,8 @@ fn room_goes_to_those_who_wait_in_the_order_of_arrival() {
 fn a_small_request_does_not_overtake_a_large_one() {
     let mut rig = Rig::with_limits(1000, 10);
     let _tickets = [rig.submit("aaaa"), rig.submit("bbbb")];
-    let mut large = rig.queue.admission(6);
-    let mut small = rig.queue.admission(1);
+    let mut large = rig.queue.admission(6, None);
+    let mut small = rig.queue.admission(1, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut small).is_pending(), "there would be room");
     assert!(is_busy(&rig, "c"), "there would be room");
@@ -158,7 +158,7 @@ fn a_small_request_does_not_overtake_a_large_one() {
 fn one_reply_can_make_room_for_many() {
     let mut rig = Rig::with_limits(1000, 4);
     let _ticket = rig.submit("aaaa");
-    let mut waiting = [1, 1, 2, 1].map(|len| rig.queue.admission(len));
+    let mut waiting = [1, 1, 2, 1].map(|len| rig.queue.admission(len, None));
     rig.send();
     rig.reply();
     assert_eq!(rig.used(), (3, 4));
@@ -172,7 +172,7 @@ fn one_reply_can_make_room_for_many() {
 fn a_deadline_makes_room() {
     let mut rig = Rig::with_limits(1, 1000);
     let _overdue = rig.submit_within("a", 10);
-    let mut admission = rig.queue.admission(1);
+    let mut admission = rig.queue.admission(1, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut admission).is_pending());
     rig.turn_after(0);
@@ -188,7 +188,7 @@ fn a_lost_connection_makes_room() {
     let _lost = rig.submit("a");
     rig.send();
     drop(rig.submit("b")); // will be left out
-    let mut waiting = [1, 1].map(|len| rig.queue.admission(len));
+    let mut waiting = [1, 1].map(|len| rig.queue.admission(len, None));
     let bell = Bell::new();
     for admission in &mut waiting {
         assert!(bell.poll(admission).is_pending());
@@ -202,8 +202,8 @@ fn a_lost_connection_makes_room() {
 fn who_gives_up_before_there_is_room_is_passed_over() {
     let mut rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let first = rig.queue.admission(1);
-    let mut second = rig.queue.admission(1);
+    let first = rig.queue.admission(1, None);
+    let mut second = rig.queue.admission(1, None);
     drop(first);
     rig.send();
     rig.reply();
@@ -216,8 +216,8 @@ fn who_gives_up_before_there_is_room_is_passed_over() {
 fn who_gives_up_does_not_keep_others_out() {
     let rig = Rig::with_limits(1000, 10);
     let _ticket = rig.submit("aaaaa");
-    let large = rig.queue.admission(10);
-    let mut small = rig.queue.admission(5);
+    let large = rig.queue.admission(10, None);
+    let mut small = rig.queue.admission(5, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut small).is_pending());
     drop(large);
@@ -230,9 +230,9 @@ fn who_gives_up_does_not_keep_others_out() {
 fn who_gives_up_behind_others_is_passed_over_later() {
     let mut rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let mut first = rig.queue.admission(1);
-    let second = rig.queue.admission(1);
-    let mut third = rig.queue.admission(1);
+    let mut first = rig.queue.admission(1, None);
+    let second = rig.queue.admission(1, None);
+    let mut third = rig.queue.admission(1, None);
     drop(second);
     rig.send();
     rig.reply();
@@ -245,9 +245,9 @@ fn who_gives_up_behind_others_is_passed_over_later() {
 fn those_who_have_given_up_do_not_pile_up() {
     let rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let mut waiting = rig.queue.admission(1);
+    let mut waiting = rig.queue.admission(1, None);
     for _ in 0..10_000 {
-        drop(rig.queue.admission(1));
+        drop(rig.queue.admission(1, None));
     }
     let admissions = field(&format!("{:?}", rig.queue), "admissions");
     assert!((1..100).contains(&admissions), "{admissions}");
@@ -258,8 +258,8 @@ fn those_who_have_given_up_do_not_pile_up() {
 fn room_that_was_given_and_not_fetched_goes_to_the_next() {
     let mut rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let first = rig.queue.admission(1);
-    let mut second = rig.queue.admission(1);
+    let first = rig.queue.admission(1, None);
+    let mut second = rig.queue.admission(1, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut second).is_pending());
     rig.send();
@@ -275,8 +275,8 @@ fn room_that_was_given_and_not_fetched_goes_to_the_next() {
 #[test]
 fn a_permit_that_is_not_used_is_given_back() {
     let rig = Rig::with_limits(1, 1000);
-    let permit = granted(&mut rig.queue.admission(7));
-    let mut next = rig.queue.admission(1);
+    let permit = granted(&mut rig.queue.admission(7, None));
+    let mut next = rig.queue.admission(1, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut next).is_pending());
     drop(permit);
@@ -288,7 +288,7 @@ fn a_permit_that_is_not_used_is_given_back() {
 #[test]
 fn a_permit_that_comes_too_late_is_given_back() {
     let rig = Rig::with_limits(5, 1000);
-    let permit = granted(&mut rig.queue.admission(1));
+    let permit = granted(&mut rig.queue.admission(1, None));
     let _close = rig.seal("close").unwrap();
     assert_eq!(submit(&rig, permit, "a").err(), Some(Refused::Sealed));
     assert_eq!(rig.used(), (1, 5));
@@ -298,10 +298,10 @@ fn a_permit_that_comes_too_late_is_given_back() {
 fn a_permit_that_outlives_the_session_gives_nothing_back() {
     let mut rig = Rig::with_limits(5, 1000);
     let (used, dropped) = (
-        granted(&mut rig.queue.admission(1)),
-        granted(&mut rig.queue.admission(1)),
+        granted(&mut rig.queue.admission(1, None)),
+        granted(&mut rig.queue.admission(1, None)),
     );
-    let not_fetched = rig.queue.admission(1);
+    let not_fetched = rig.queue.admission(1, None);
     rig.end();
     assert_eq!(submit(&rig, used, "a").err(), Some(Refused::Ended));
     drop((dropped, not_fetched));
@@ -312,7 +312,7 @@ fn a_permit_that_outlives_the_session_gives_nothing_back() {
 fn who_waits_is_refused_when_the_session_closes() {
     let rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let mut waiting = [1, 1].map(|len| rig.queue.admission(len));
+    let mut waiting = [1, 1].map(|len| rig.queue.admission(len, None));
     let bell = Bell::new();
     for admission in &mut waiting {
         assert!(bell.poll(admission).is_pending());
@@ -325,7 +325,7 @@ fn who_waits_is_refused_when_the_session_closes() {
             Poll::Ready(Err(Refused::Sealed))
         ));
     }
-    let mut late = rig.queue.admission(1);
+    let mut late = rig.queue.admission(1, None);
     assert!(matches!(
         bell.poll(&mut late),
         Poll::Ready(Err(Refused::Sealed))
@@ -336,13 +336,13 @@ fn who_waits_is_refused_when_the_session_closes() {
 fn who_waits_is_refused_when_the_session_is_over() {
     let mut rig = Rig::with_limits(1, 1000);
     let _ticket = rig.submit("a");
-    let mut admission = rig.queue.admission(1);
+    let mut admission = rig.queue.admission(1, None);
     let bell = Bell::new();
     assert!(bell.poll(&mut admission).is_pending());
     rig.end();
     rig.wake();
     assert_eq!(bell.rings(), 1);
-    for admission in [&mut admission, &mut rig.queue.admission(1)] {
+    for admission in [&mut admission, &mut rig.queue.admission(1, None)] {
         assert!(matches!(
             bell.poll(admission),
             Poll::Ready(Err(Refused::Ended))
@@ -351,6 +351,70 @@ fn who_waits_is_refused_when_the_session_is_over() {
     // Refused, not granted: there is nothing to give back.
     drop(admission);
     assert_eq!(rig.used(), (0, 0));
+}
+
+#[test]
+fn the_deadline_of_who_waits_has_begun() {
+    let mut rig = Rig::with_limits(1, 1000);
+    let _first = rig.submit("a");
+    let within = |ms| Some(Duration::from_millis(ms));
+    let mut short = rig.queue.admission(1, within(100));
+    let mut long = rig.queue.admission(1, within(300));
+    let bell = Bell::new();
+    assert!(bell.poll(&mut short).is_pending());
+    assert!(bell.poll(&mut long).is_pending());
+    rig.turn_after(0);
+    rig.turn_after(100);
+    rig.wake();
+    assert!(matches!(
+        bell.poll(&mut short),
+        Poll::Ready(Err(Refused::Overdue))
+    ));
+    assert!(bell.poll(&mut long).is_pending());
+
+    // There is room after 200 ms, which leaves the request 100 ms.
+    rig.turn_after(100);
+    rig.send();
+    rig.reply();
+    let permit = granted(&mut long);
+    let mut request = submit(&rig, permit, "b").unwrap();
+    rig.turn_after(90);
+    assert_eq!(request.try_pull(), None);
+    rig.turn_after(10);
+    assert_eq!(
+        request.try_pull(),
+        Some(Answer::Overdue("b", Fate::NotSent))
+    );
+    assert_eq!(rig.used(), (0, 0));
+}
+
+#[test]
+fn a_deadline_that_passes_lets_smaller_ones_through() {
+    let mut rig = Rig::with_limits(10, 10);
+    let _first = rig.submit("12345");
+    let mut large = rig.queue.admission(6, Some(Duration::from_millis(10)));
+    let mut small = rig.queue.admission(5, None);
+    let bell = Bell::new();
+    assert!(bell.poll(&mut large).is_pending());
+    assert!(bell.poll(&mut small).is_pending());
+    rig.turn_after(0);
+    rig.turn_after(10);
+    drop(granted(&mut small));
+    assert!(bell.poll(&mut large).is_ready());
+    assert_eq!(rig.used(), (1, 5));
+}
+
+#[test]
+fn a_deadline_that_waits_for_room_makes_the_driver_look() {
+    let rig = Rig::with_limits(1, 1000);
+    let _first = rig.submit("a");
+    let mut rig = rig;
+    rig.turn_after(0);
+    assert!(rig.queue.park());
+    let _waiting = rig.queue.admission(1, Some(Duration::from_millis(10)));
+    assert!(!rig.queue.park(), "it must be stamped");
+    rig.turn_after(0);
+    assert!(rig.queue.poll_timeout().is_some());
 }
 
 #[test]
