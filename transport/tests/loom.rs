@@ -239,7 +239,7 @@ fn the_end_leaves_nobody_behind() {
         let mut session = Session::new(&queue);
         let ending = thread::spawn(move || session.end());
         let ticket = submit(&queue, 0);
-        let admission = queue.admission(1);
+        let admission = queue.admission(1, None);
         let alarm = queue.sleep(Duration::from_secs(1));
         match ticket {
             Ok(ticket) => assert_eq!(*wait(ticket), "end"),
@@ -259,7 +259,7 @@ fn room_given_to_somebody_who_leaves_is_not_lost() {
         let mut session = Session::new(&queue);
         let ticket = submit(&queue, 0).unwrap();
         session.send();
-        let mut admission = queue.admission(1);
+        let mut admission = queue.admission(1, None);
         let replying = thread::spawn(move || session.reply());
         // Polled before it leaves, or granted and never fetched, or fetched.
         drop(poll(&mut admission, &Arc::new(Signal::new())));
@@ -278,7 +278,7 @@ fn room_that_somebody_leaves_goes_to_the_next() {
         let mut session = Session::new(&queue);
         let _ticket = submit(&queue, 0).unwrap();
         session.send();
-        let (first, second) = (queue.admission(1), queue.admission(1));
+        let (first, second) = (queue.admission(1, None), queue.admission(1));
         let replying = thread::spawn(move || session.reply());
         let leaving = thread::spawn(move || drop(first));
         drop(wait(second).unwrap());
