@@ -13,7 +13,9 @@ use homing_session::{
     Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, Note, SessionEnd, SessionState,
     Shared, Stats as SessionStats,
 };
-use homing_transport::{Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on};
+use homing_transport::{
+    Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on, clock,
+};
 
 use crate::builder::{Builder, Connect};
 use crate::error::{Error, Subject};
@@ -211,7 +213,7 @@ impl Client {
     /// # }
     /// ```
     pub fn state(&self) -> SessionState {
-        self.shared().status.state()
+        self.shared().status.state().map_instants(clock::awake)
     }
 
     /// The states that follow, beginning with the one now, as a stream.
@@ -257,6 +259,11 @@ impl Client {
     /// been answered. Who holds a lock by an ephemeral node holds it until then. `None` before
     /// the first connection.
     ///
+    /// A machine that is suspended takes its clock along to sleep, and the servers do not wait:
+    /// after waking up this tells an earlier time by as much as was slept through. So ask anew
+    /// before relying on it, rather than keeping the answer. (On Linux and Android, where the
+    /// system tells for how long it has slept.)
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), homing::Error> {
@@ -268,7 +275,7 @@ impl Client {
     /// # }
     /// ```
     pub fn valid_until(&self) -> Option<Instant> {
-        self.shared().status.valid_until()
+        self.shared().status.valid_until().map(clock::awake)
     }
 
     /// What is going on, in figures: a cheap snapshot.
@@ -288,7 +295,7 @@ impl Client {
         Stats {
             in_flight: shared.queue.usage(),
             watches: shared.watches.armed(),
-            session: shared.status.stats(),
+            session: shared.status.stats().map_instants(clock::awake),
         }
     }
 

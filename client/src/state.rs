@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use homing_session::{SessionState, StateChange};
-use homing_transport::block_on;
+use homing_transport::{block_on, clock};
 
 use crate::client::Core;
 use crate::error::Error;
@@ -70,9 +70,10 @@ impl StateChanges {
             return Poll::Ready(None);
         }
         let status = &self.core.shared.status;
-        let (seen, change) = std::task::ready!(status.poll_change(self.key, self.seen, cx));
+        let (seen, mut change) = std::task::ready!(status.poll_change(self.key, self.seen, cx));
         self.seen = seen;
         self.done = matches!(change.state, SessionState::Ended(_));
+        change.state = change.state.map_instants(clock::awake);
         Poll::Ready(Some(change))
     }
 }

@@ -37,11 +37,20 @@ pub struct Stats {
     pub ping_last: Option<Duration>,
     /// How long any ping took at most.
     pub ping_max: Option<Duration>,
-    /// How late the driver was at most for what it was to do.
+    /// How late the driver was at most for what it was to do, while the machine was awake.
     pub driver_lag_max: Duration,
+    /// For how long the machine has slept. Servers do not wait for it.
+    pub slept: Duration,
 }
 
 impl Stats {
+    /// With all its instants in the terms of another clock.
+    pub fn map_instants(mut self, map: impl Fn(Instant) -> Instant) -> Self {
+        self.sent_at = self.sent_at.map(&map);
+        self.heard_at = self.heard_at.map(&map);
+        self
+    }
+
     /// Connections that were lost, for whatever reason.
     pub fn lost(&self) -> u64 {
         self.lost_closed + self.lost_io + self.lost_silent + self.lost_protocol
@@ -99,6 +108,10 @@ impl fmt::Display for ExpiryReport {
             "  this process       was late by {:?} at most",
             self.stats.driver_lag_max
         )?;
+        if !self.stats.slept.is_zero() {
+            let slept = self.stats.slept;
+            writeln!(f, "  this machine       has slept for {slept:?} in all")?;
+        }
         writeln!(
             f,
             "  connections        {}, of which lost: {} closed by the server, {} by an error, {} silent, {} senseless",

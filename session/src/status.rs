@@ -46,6 +46,20 @@ pub enum SessionState {
     Ended(SessionEnd),
 }
 
+impl SessionState {
+    /// With all its instants in the terms of another clock.
+    pub fn map_instants(mut self, map: impl Fn(Instant) -> Instant) -> Self {
+        if let Self::Suspended {
+            presumed_expired_at,
+            ..
+        } = &mut self
+        {
+            *presumed_expired_at = presumed_expired_at.map(map);
+        }
+        self
+    }
+}
+
 impl fmt::Display for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

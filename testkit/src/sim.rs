@@ -324,6 +324,22 @@ impl<E: Engine> Sim<E> {
         }
     }
 
+    /// The session's machine sleeps for so long. The server's does not: what it sends waits, and
+    /// what time brings about there happens.
+    pub fn sleep(&mut self, duration: Duration) {
+        let end = self.now.instant + duration;
+        while let Some(at) = self.server.poll_timeout().filter(|at| *at <= end) {
+            self.now = self
+                .now
+                .after(at.saturating_duration_since(self.now.instant));
+            self.server.handle_timeout(self.now);
+            self.take_outputs();
+        }
+        self.now = self.now.after(end - self.now.instant);
+        self.tell(|engine, _| engine.handle_sleep(duration));
+        self.advance_to(end);
+    }
+
     fn next_event(&self) -> Option<Instant> {
         let wire = match &self.wire {
             Wire::None => None,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use homing_transport::{Action, Down, Driver as DriverHandle, Engine, Outgoing, resolve};
+use homing_transport::{Action, Down, Driver as DriverHandle, Engine, Outgoing, clock, resolve};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 
@@ -35,6 +35,8 @@ pub struct Driver<D: Dial> {
     /// The number of the last lookup. One count for all sessions: the place of one that is over
     /// may have been taken by another when its answer comes.
     lookups: Cell<u64>,
+    /// For how long the machine had slept at the last turn.
+    slept: Duration,
     wakers: Vec<Waker>,
 }
 
@@ -103,6 +105,7 @@ impl<D: Dial> Driver<D> {
             }),
             sessions: Vec::new(),
             lookups: Cell::new(0),
+            slept: clock::slept(),
             wakers: Vec::new(),
         })
     }
@@ -146,7 +149,9 @@ impl<D: Dial> Driver<D> {
             // Nothing blocks between here and the next wait: one reading of the clock will do.
             _ => self.collect(),
         }
-        let now = Instant::now();
+        let now = clock::now();
+        let slept = clock::slept().saturating_sub(self.slept);
+        self.slept += slept;
         for (index, place) in self.sessions.iter_mut().enumerate() {
             let context = Context {
                 dial: &self.dial,
@@ -155,6 +160,11 @@ impl<D: Dial> Driver<D> {
                 lookups: &self.lookups,
                 index,
             };
+            if let Some(session) = place
+                && !slept.is_zero()
+            {
+                session.engine.handle_sleep(slept);
+            }
             if let Some(session) = place
                 && session.turn(now, &context, &mut self.wakers).is_over()
             {
@@ -175,7 +185,7 @@ impl<D: Dial> Driver<D> {
                 return Some(Duration::ZERO);
             }
             if let Some(at) = session.engine.poll_timeout() {
-                let now = *now.get_or_insert_with(Instant::now);
+                let now = *now.get_or_insert_with(clock::now);
                 let left = at.saturating_duration_since(now);
                 wait = Some(wait.map_or(left, |wait| wait.min(left)));
             }

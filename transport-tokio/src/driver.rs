@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_transport::{
-    Action, Down, Driver as DriverHandle, Engine, MustNotBlock, Outgoing, resolve,
+    Action, Down, Driver as DriverHandle, Engine, MustNotBlock, Outgoing, clock, resolve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
@@ -35,6 +35,8 @@ pub struct Driver<D: Dial> {
     bell: Arc<Bell>,
     session: Session<D::Stream>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// For how long the machine had slept at the last turn.
+    slept: Duration,
     wakers: Vec<Waker>,
 }
 
@@ -113,6 +115,7 @@ impl<D: Dial> Driver<D> {
                 is_ready: false,
             },
             timer: None,
+            slept: clock::slept(),
             wakers: Vec::new(),
         }
     }
@@ -128,7 +131,13 @@ impl<D: Dial> Driver<D> {
     /// Outside a runtime, or in one whose I/O or time driver is not enabled.
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.collect(cx);
-        let now = time::Instant::now().into_std();
+        // The runtime's own clock, which its tests can stop, and the sleep that it does not count.
+        let slept = clock::slept();
+        let now = time::Instant::now().into_std() + slept;
+        if slept > self.slept {
+            self.session.engine.handle_sleep(slept - self.slept);
+            self.slept = slept;
+        }
         let context = TurnContext {
             dial: &self.dial,
             bell: &self.bell,
@@ -167,7 +176,7 @@ impl<D: Dial> Driver<D> {
             return false;
         }
         if let Some(at) = self.session.engine.poll_timeout() {
-            let at = time::Instant::from_std(at);
+            let at = time::Instant::from_std(clock::awake(at));
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(time::sleep_until(at)));

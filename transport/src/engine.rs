@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -51,8 +51,10 @@ use crate::outgoing::Outgoing;
 /// the server may have seen it. So a driver calls [`Outgoing::advance`] with exactly what each
 /// write accepted, and gives the rest back in `handle_disconnected`.
 ///
-/// **Time** is the same monotonic clock in every call, read once a turn. A turn that comes too
-/// early is harmless, one that comes late delays pings and deadlines.
+/// **Time** is the same clock in every call, [`clock::now`](crate::clock::now), read once a turn:
+/// monotonic, and it goes on while the machine sleeps. A driver that finds that the machine has
+/// slept says so with [`handle_sleep`](Self::handle_sleep), before anything else of that turn. A
+/// turn that comes too early is harmless, one that comes late delays pings and deadlines.
 ///
 /// **The end.** After [`Action::Stop`] the driver drops the engine. It may also drop it at any
 /// other time (its runtime is gone, say): an engine that is dropped completes every slot, and
@@ -60,6 +62,12 @@ use crate::outgoing::Outgoing;
 pub trait Engine: fmt::Debug + Send {
     /// Takes in what callers submitted, and lets time pass.
     fn handle_turn(&mut self, now: Instant);
+
+    /// The machine has slept for so long since the last turn. `now` counts it already; this tells
+    /// sleep from a driver that is late.
+    fn handle_sleep(&mut self, slept: Duration) {
+        let _ = slept;
+    }
 
     /// The answer to [`Action::Resolve`]: addresses, or why there are none.
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>);

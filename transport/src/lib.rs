@@ -35,6 +35,7 @@
 )]
 
 mod block;
+pub mod clock;
 mod driver;
 mod engine;
 mod outgoing;

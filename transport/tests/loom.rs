@@ -278,7 +278,7 @@ fn room_that_somebody_leaves_goes_to_the_next() {
         let mut session = Session::new(&queue);
         let _ticket = submit(&queue, 0).unwrap();
         session.send();
-        let (first, second) = (queue.admission(1, None), queue.admission(1));
+        let (first, second) = (queue.admission(1, None), queue.admission(1, None));
         let replying = thread::spawn(move || session.reply());
         let leaving = thread::spawn(move || drop(first));
         drop(wait(second).unwrap());

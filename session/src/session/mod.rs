@@ -94,6 +94,8 @@ pub struct Session {
     /// The time of the last call, and when the next was wanted.
     now: Option<Instant>,
     wanted_at: Cell<Option<Instant>>,
+    /// For how long the machine has slept since then.
+    slept: Duration,
     /// The queue is sealed; the session ends at this time whatever happens.
     close_until: Option<Instant>,
     /// That time has come.
@@ -188,6 +190,7 @@ impl Session {
             resolved: BTreeMap::new(),
             now: None,
             wanted_at: Cell::new(None),
+            slept: Duration::ZERO,
             close_until: None,
             close_is_late: false,
             failed_attempts: 0,
@@ -322,10 +325,11 @@ impl Session {
 impl Engine for Session {
     fn handle_turn(&mut self, now: Instant) {
         self.now = Some(now);
+        let slept = std::mem::take(&mut self.slept);
         if let Some(late) = self
             .wanted_at
             .take()
-            .and_then(|at| now.checked_duration_since(at))
+            .and_then(|at| now.checked_duration_since(at + slept))
         {
             self.shared
                 .status
@@ -348,6 +352,13 @@ impl Engine for Session {
         }
         self.check_timers(now);
         self.unwatch();
+    }
+
+    fn handle_sleep(&mut self, slept: Duration) {
+        self.slept += slept;
+        self.shared.status.update(|stats| stats.slept += slept);
+        self.span
+            .in_scope(|| tracing::warn!("this machine has slept for {slept:?}"));
     }
 
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
