@@ -33,14 +33,19 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod ensemble;
+mod shell;
+
+pub use ensemble::{Ensemble, EnsembleBuilder, shared_ensemble};
+use shell::Shell;
 
 /// The server that all tests of this process share, started by the first who asks. `None` where
 /// [`requirement`] says so.
@@ -222,8 +227,9 @@ impl std::error::Error for NotInstalled {}
 #[derive(Debug)]
 pub struct ZooKeeper {
     shell: Shell,
-    /// The lines of `zoo.cfg` that do not depend on the port or the folder.
-    config: String,
+    /// The lines of `zoo.cfg` that do not depend on the port or the folder. `None` in an
+    /// ensemble, whose members rewrite their own files when they are reconfigured.
+    config: Option<String>,
     addr: SocketAddr,
     /// Of the latest JVM, which may be dead by now.
     pid: u32,
@@ -332,20 +338,38 @@ impl ZooKeeper {
 
     /// Starts a JVM on the port that was chosen and waits until it serves.
     fn launch(&mut self, deadline: Instant) -> Result<(), Failure> {
-        let data = self.shell.folder.join("data");
-        let config = format!(
-            "{}dataDir={}\nclientPort={}\nclientPortAddress={}\n",
-            self.config,
-            data.display(),
-            self.addr.port(),
-            self.addr.ip(),
-        );
-        fs::write(self.shell.folder.join("zoo.cfg"), config).map_err(Failure::Io)?;
+        let log_start = self.boot()?;
+        self.wait_until(serves, log_start, deadline)
+    }
+
+    /// Starts a JVM, and says from where on the log is its own.
+    fn boot(&mut self) -> Result<u64, Failure> {
+        if let Some(config) = &self.config {
+            let config = format!(
+                "{config}dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+                self.data_folder().display(),
+                self.addr.port(),
+                self.addr.ip(),
+            );
+            fs::write(self.shell.folder.join("zoo.cfg"), config).map_err(Failure::Io)?;
+        }
         let log_start = self.shell.log_len();
         self.pid = self.shell.start().map_err(Failure::Io)?;
-        let whose = format!("dataDir={}", data.display());
+        Ok(log_start)
+    }
+
+    /// Waits until what the server says of itself (`srvr`) is as it should be.
+    fn wait_until(
+        &mut self,
+        is_so: fn(&str) -> bool,
+        log_start: u64,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let whose = format!("dataDir={}", self.data_folder().display());
         loop {
-            if let Some(version) = serving(self.addr, &whose) {
+            if let Some(state) = own_state(self.addr, &whose).filter(|state| is_so(state))
+                && let Some(version) = version(&state)
+            {
                 self.version = version;
                 return Ok(());
             }
@@ -360,6 +384,10 @@ impl ZooKeeper {
             return Err(failure(self.shell.log_from(log_start)));
         }
     }
+
+    fn data_folder(&self) -> PathBuf {
+        self.shell.folder.join("data")
+    }
 }
 
 /// How long a server may take until it answers. It takes about a second on an idle machine.
@@ -368,9 +396,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at a server that has no way to call.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The version of the server at `addr`, when it serves, and when it is the one that was meant:
-/// another process may have been faster to take the port.
-fn serving(addr: SocketAddr, whose: &str) -> Option<String> {
+/// What the server at `addr` says of itself, when it says anything, and when it is the one that
+/// was meant: another process may have been faster to take the port.
+fn own_state(addr: SocketAddr, whose: &str) -> Option<String> {
     // A connection that comes while the server starts may never be answered, so the next try
     // must not wait long for this one.
     let within = Duration::from_millis(250);
@@ -378,10 +406,15 @@ fn serving(addr: SocketAddr, whose: &str) -> Option<String> {
     if !config.lines().any(|line| line.starts_with(whose)) {
         return None;
     }
-    let state = ask(addr, "srvr", within).ok()?;
-    if !state.contains("Mode: ") {
-        return None;
-    }
+    ask(addr, "srvr", within).ok()
+}
+
+/// In whatever mode.
+fn serves(state: &str) -> bool {
+    state.contains("Mode: ")
+}
+
+fn version(state: &str) -> Option<String> {
     let version = state.strip_prefix("Zookeeper version: ")?;
     let (number, _) = version.split_once(|c: char| c != '.' && !c.is_ascii_digit())?;
     Some(number.to_owned())
@@ -489,7 +522,7 @@ impl Builder {
         let installation = Installation::find().map_err(StartError::NotInstalled)?;
         let mut server = ZooKeeper {
             shell: Shell::spawn(&self.command_line(&installation)).map_err(StartError::Io)?,
-            config: self.config(),
+            config: Some(self.config()),
             addr: free_addr().map_err(StartError::Io)?,
             pid: 0,
             version: String::new(),
@@ -676,135 +709,6 @@ impl std::error::Error for StartError {
         }
     }
 }
-
-/// The shell that owns the folder and the JVM, and outlives this process just long enough to
-/// put both away.
-#[derive(Debug)]
-struct Shell {
-    child: Child,
-    /// Its end is the shell's sign to put everything away. `None` only while dropping.
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    folder: PathBuf,
-}
-
-impl Shell {
-    fn spawn(command_line: &[OsString]) -> io::Result<Self> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", SCRIPT, "homing-zookeeper"]);
-        command.arg(env::temp_dir()).args(command_line);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Whoever reads the output of the tests must not have to wait for the shell's end.
-        command.stderr(Stdio::null());
-        // What a terminal or `timeout` does to the tests (Ctrl-C) ends them, and only thereby
-        // the shell.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn()?;
-        let (Some(commands), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both are piped");
-        };
-        let mut shell = Self {
-            child,
-            commands: Some(commands),
-            answers: BufReader::new(answers),
-            folder: PathBuf::new(),
-        };
-        shell.folder = shell.answer()?.into();
-        Ok(shell)
-    }
-
-    /// Starts a JVM, after the end of the one before, and tells its process id.
-    fn start(&mut self) -> io::Result<u32> {
-        self.send("start")?;
-        let pid = self.answer()?;
-        pid.parse().map_err(io::Error::other)
-    }
-
-    fn tell(&mut self, command: &str) {
-        let done = self.send(command).and_then(|()| self.answer());
-        done.expect("the shell of a ZooKeeper was ended by somebody");
-    }
-
-    fn send(&mut self, command: &str) -> io::Result<()> {
-        let commands = self.commands.as_mut();
-        let mut commands = commands.ok_or(io::ErrorKind::BrokenPipe)?;
-        writeln!(&mut commands, "{command}")
-    }
-
-    fn answer(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        match line.strip_suffix('\n') {
-            Some(answer) => Ok(answer.to_owned()),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn jvm_exited(&self) -> bool {
-        self.folder.join("exited").exists()
-    }
-
-    fn log_len(&self) -> u64 {
-        fs::metadata(self.folder.join("log")).map_or(0, |log| log.len())
-    }
-
-    fn log_from(&self, start: u64) -> String {
-        let log = fs::read(self.folder.join("log")).unwrap_or_default();
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned()
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        self.commands = None;
-        // What could fail here has been put away by somebody else.
-        let _ = self.child.wait();
-    }
-}
-
-/// Arguments: where temporary folders are made, and the command line of the JVM.
-///
-/// Each command is answered with one line; the first line is the folder. A subshell waits for
-/// each JVM and writes the file `exited`, so that no signal goes to a process id that is free
-/// again. The signals of a terminal are ignored, and a closed pipe is no reason to die early.
-const SCRIPT: &str = r#"
-trap '' HUP INT TERM PIPE
-folder=$(mktemp -d "$1/homing-zookeeper.XXXXXXXXXX") || exit 1
-shift
-cd "$folder" || exit 1
-echo "$folder"
-
-keeper=
-signal() {
-    [ -z "$keeper" ] || [ -e exited ] || kill -"$1" "$jvm"
-}
-stop() {
-    signal KILL
-    [ -z "$keeper" ] || wait "$keeper"
-}
-start() {
-    rm -f pid exited
-    { "$@" & echo "$!" >pid; wait "$!"; echo "$?" >exited; } </dev/null >>log 2>&1 &
-    keeper=$!
-    until [ -s pid ]; do sleep 0.01; done
-    read -r jvm <pid
-    echo "$jvm"
-}
-
-while read -r command; do
-    case $command in
-    start) stop; start "$@" ;;
-    kill) stop; echo ;;
-    pause) signal STOP; echo ;;
-    resume) signal CONT; echo ;;
-    esac
-done
-stop
-cd /
-rm -rf "$folder"
-"#;
 
 #[cfg(test)]
 mod tests {
