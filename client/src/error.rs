@@ -44,6 +44,20 @@ pub enum Error {
         /// what can be said about the code in general.)
         hint: Option<&'static str>,
     },
+    /// The server refused one operation of a transaction, and so all of it. Nothing of it was
+    /// applied.
+    Transaction {
+        /// The operation that was refused: its own name and path, as they were given.
+        request: Subject,
+        /// Its place in the transaction; the first has 0.
+        index: usize,
+        /// Why it was refused.
+        code: ErrorCode,
+        /// The chroot under which it was asked; empty for none.
+        chroot: String,
+        /// What the settings of the operation add to the code, as for a single one.
+        hint: Option<&'static str>,
+    },
     /// The request had been sent when the connection was lost, and no answer came: it may have
     /// been applied or not. (One that had not been sent would have waited for the next
     /// connection.)
@@ -142,29 +156,35 @@ pub enum Error {
 pub struct Subject {
     /// The name of the method that made the request.
     pub op: &'static str,
-    /// The path that it was given.
+    /// The path that it was given; empty if it takes none, or several.
     pub path: String,
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.op, self.path)
+        match self.path.is_empty() && has_no_path(self.op) {
+            true => f.write_str(self.op),
+            false => write!(f, "{} {:?}", self.op, self.path),
+        }
     }
 }
 
 impl Error {
-    /// The server's error code, if the server refused the request.
+    /// The server's error code, if the server refused the request or, of a transaction, one of
+    /// its operations.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Server { code, .. } => Some(*code),
+            Self::Server { code, .. } | Self::Transaction { code, .. } => Some(*code),
             _ => None,
         }
     }
 
-    /// What was asked, if this is about a request.
+    /// What was asked, if this is about a request; of a transaction, the operation that was
+    /// refused.
     pub fn request(&self) -> Option<&Subject> {
         match self {
             Self::Server { request, .. }
+            | Self::Transaction { request, .. }
             | Self::ConnectionLost { request, .. }
             | Self::Deadline { request, .. }
             | Self::SessionEnded { request, .. }
@@ -192,6 +212,10 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    pub(crate) fn bad_path(request: Subject, why: PathError) -> Self {
+        Self::BadPath { request, why }
     }
 
     pub(crate) fn unanswered(request: Subject, unanswered: Unanswered) -> Self {
@@ -233,21 +257,17 @@ impl fmt::Display for Error {
                 code,
                 chroot,
                 hint,
+            } => write_refusal(f, request, *code, chroot, *hint),
+            Self::Transaction {
+                request,
+                index,
+                code,
+                chroot,
+                hint,
             } => {
-                write!(f, "{request}: {code}")?;
-                if *code == ErrorCode::NoNode && !chroot.is_empty() {
-                    write!(
-                        f,
-                        ", below the chroot {chroot:?}, which may itself not exist"
-                    )?;
-                }
-                match hint
-                    .map(Cow::Borrowed)
-                    .or_else(|| advice(request.op, *code))
-                {
-                    Some(hint) => write!(f, "; {hint}"),
-                    None => Ok(()),
-                }
+                write!(f, "transaction[{index}]: ")?;
+                write_refusal(f, request, *code, chroot, *hint)?;
+                f.write_str("; nothing of the transaction was applied")
             }
             Self::ConnectionLost { request, lost } => {
                 write!(f, "{request}: {lost}; it may have been applied or not")
@@ -308,6 +328,26 @@ impl fmt::Display for Error {
             Self::Start(error) => error.fmt(f),
             Self::Misuse { what } => f.write_str(what),
         }
+    }
+}
+
+fn write_refusal(
+    f: &mut fmt::Formatter<'_>,
+    request: &Subject,
+    code: ErrorCode,
+    chroot: &str,
+    hint: Option<&'static str>,
+) -> fmt::Result {
+    write!(f, "{request}: {code}")?;
+    if code == ErrorCode::NoNode && !chroot.is_empty() {
+        write!(
+            f,
+            ", below the chroot {chroot:?}, which may itself not exist"
+        )?;
+    }
+    match hint.map(Cow::Borrowed).or_else(|| advice(request.op, code)) {
+        Some(hint) => write!(f, "; {hint}"),
+        None => Ok(()),
     }
 }
 
@@ -372,6 +412,11 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
         _ => return None,
     };
     Some(Cow::Borrowed(text))
+}
+
+/// Whether it is about no path, or about several.
+fn has_no_path(op: &str) -> bool {
+    matches!(op, "transaction")
 }
 
 /// Whether it changes nothing at the server.

@@ -52,7 +52,7 @@ pub use homing_session::{
     Stats as SessionStats, WatchEvent, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
-pub use ops::{Children, Created, Node, NodeAcl};
+pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
 pub use request::{Operation, Pending, Request, Running};
 pub use state::StateChanges;
 pub use watcher::{Read, Watcher};

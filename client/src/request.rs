@@ -10,8 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use homing_protocol::frame::LENGTH_LEN;
 use homing_protocol::{
-    DecodeError, ErrorCode, PathError, Record, RequestHeader, put_request, request_len,
-    validate_path,
+    DecodeError, ErrorCode, Record, RequestHeader, put_request, request_len, validate_path,
 };
 use homing_session::{Answer, Note};
 use homing_transport::{Admission, Permit, Refused, Request as Submission, Ticket, block_on};
@@ -36,6 +35,7 @@ use crate::ops::Sync;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 #[must_use = "a request does nothing until it is awaited, submitted or waited for"]
 pub struct Request<O> {
     pub(crate) scope: Arc<Scope>,
@@ -74,12 +74,21 @@ pub trait Operation: sealed::Sealed + Unpin {
     #[doc(hidden)]
     fn code(&self) -> i32;
 
+    /// Empty where it is about no path, or about several.
     #[doc(hidden)]
     fn path(&self) -> &str;
 
     #[doc(hidden)]
-    fn check_path(&self) -> Result<(), PathError> {
-        validate_path(self.path())
+    fn subject(&self) -> Subject {
+        Subject {
+            op: Self::NAME,
+            path: self.path().into(),
+        }
+    }
+
+    #[doc(hidden)]
+    fn check_path(&self) -> Result<(), Error> {
+        validate_path(self.path()).map_err(|why| Error::bad_path(self.subject(), why))
     }
 
     /// What is wrong with the settings, if they cannot be had together.
@@ -101,6 +110,16 @@ pub trait Operation: sealed::Sealed + Unpin {
     /// Turns the body of a successful reply into what the caller asked for.
     #[doc(hidden)]
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
+
+    /// What became of a request that the server did not refuse as a whole.
+    #[doc(hidden)]
+    fn finish(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, Error> {
+        self.decode(scope, frame)
+            .map_err(|error| Error::MalformedReply {
+                request: self.subject(),
+                error,
+            })
+    }
 
     /// What an error code means where it is an answer rather than a failure.
     #[doc(hidden)]
@@ -167,7 +186,7 @@ impl<O: Operation> Request<O> {
     /// [`Error::Busy`] if the limits are reached; [`Error::BadPath`], [`Error::RequestTooLarge`];
     /// [`Error::Closed`] or [`Error::SessionEnded`] when the session is over. Nothing was sent.
     pub fn submit(mut self) -> Result<Pending<O>, Error> {
-        let len = self.check()?;
+        let len = self.checked_len()?;
         let sync = match self.is_synced {
             true => Some(Box::new(Running {
                 stage: Stage::Pending(self.sync().submit()?),
@@ -192,18 +211,15 @@ impl<O: Operation> Request<O> {
     }
 
     /// What can be seen to be wrong before anything is sent; and the length of the frame.
-    fn check(&self) -> Result<usize, Error> {
-        self.op.check_path().map_err(|why| Error::BadPath {
-            request: subject(&self.op),
-            why,
-        })?;
+    fn checked_len(&self) -> Result<usize, Error> {
+        self.op.check_path()?;
         self.op.check_settings().map_err(|what| Error::Misuse {
-            what: format!("{}: {what}; it was not sent", subject(&self.op)),
+            what: format!("{}: {what}; it was not sent", self.op.subject()),
         })?;
         let len = request_len(&self.op.body(&self.scope));
         let limit = self.scope.core.settings.request_len_max;
         if len - LENGTH_LEN > limit {
-            let request = subject(&self.op);
+            let request = self.op.subject();
             return Err(Error::RequestTooLarge {
                 request,
                 len: len - LENGTH_LEN,
@@ -279,7 +295,7 @@ impl<O: Operation> Future for Running<O> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::New(mut request) => {
-                    let len = request.check()?;
+                    let len = request.checked_len()?;
                     if let Some(sync) = &mut self.sync
                         && !sync.is_in_line()
                     {
@@ -386,26 +402,21 @@ impl<O: Operation> Pending<O> {
     fn finish(&mut self, answer: Answer) -> Result<O::Output, Error> {
         let reply = match answer {
             Ok(reply) => reply,
-            Err(unanswered) => return Err(Error::unanswered(subject(&self.op), unanswered)),
+            Err(unanswered) => return Err(Error::unanswered(self.op.subject(), unanswered)),
         };
         if reply.err != 0 {
             let code = ErrorCode::from_code(reply.err);
             return self.op.recover(code).ok_or_else(|| {
                 let chroot = self.scope.chroot.clone();
                 Error::Server {
-                    request: subject(&self.op),
+                    request: self.op.subject(),
                     code,
                     chroot,
                     hint: self.op.hint(code),
                 }
             });
         }
-        self.op
-            .decode(&self.scope, &reply.frame)
-            .map_err(|error| Error::MalformedReply {
-                request: subject(&self.op),
-                error,
-            })
+        self.op.finish(&self.scope, &reply.frame)
     }
 }
 
@@ -488,13 +499,6 @@ impl<O: Operation> Request<O> {
     }
 
     fn refused(&self, refused: Refused) -> Error {
-        self.scope.core.refused(subject(&self.op), refused)
-    }
-}
-
-fn subject<O: Operation>(op: &O) -> Subject {
-    Subject {
-        op: O::NAME,
-        path: op.path().into(),
+        self.scope.core.refused(self.op.subject(), refused)
     }
 }

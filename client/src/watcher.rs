@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_protocol::{DecodeError, ErrorCode, PathError};
+use homing_protocol::{DecodeError, ErrorCode};
 use homing_session::{Note, WatchEvent, WatchKind, WatchTicket};
 use homing_transport::{Fate, block_on};
 
@@ -124,7 +124,7 @@ impl<O: Read> Operation for Watched<O> {
         self.op.path()
     }
 
-    fn check_path(&self) -> Result<(), PathError> {
+    fn check_path(&self) -> Result<(), Error> {
         self.op.check_path()
     }
 

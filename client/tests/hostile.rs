@@ -30,6 +30,7 @@ on_each_backend! {
     null_data_is_not_empty_data
     paths_from_elsewhere
     codes_that_nobody_knows
+    results_that_do_not_fit_the_transaction
     a_reply_in_single_bytes
     a_reply_over_the_limit
     a_reply_over_the_limit_that_never_ends
@@ -469,6 +470,72 @@ async fn codes_that_nobody_knows(backend: Backend) {
         let text = error.to_string();
         assert!(text.ends_with(&format!("({code})")), "{text}");
     }
+    is_well(&client).await;
+}
+
+async fn results_that_do_not_fit_the_transaction(backend: Backend) {
+    let result = |code: i32, err: i32, body: &[u8]| {
+        let mut bytes = code.to_be_bytes().to_vec();
+        bytes.push(0);
+        bytes.extend(err.to_be_bytes());
+        bytes.extend(body);
+        bytes
+    };
+    let all = |results: &[Vec<u8>]| {
+        let mut bytes = results.concat();
+        bytes.extend(b"\xff\xff\xff\xff\x01\xff\xff\xff\xff");
+        bytes
+    };
+    let (deleted, checked) = (result(2, 0, &[]), result(13, 0, &[]));
+    let failed = |code: i32| result(-1, code, &code.to_be_bytes());
+    let refusal = all(&[failed(0), failed(-103)]);
+    let rows = [
+        // Too few, too many, the wrong ones, and of no known kind.
+        (all(&[]), "results at byte 25: not what was asked for"),
+        (
+            all(std::slice::from_ref(&deleted)),
+            "results at byte 34: not what was asked for",
+        ),
+        (
+            all(&[deleted.clone(), checked.clone(), checked.clone()]),
+            "results at byte 43: not what was asked for",
+        ),
+        (
+            all(&[checked.clone(), deleted.clone()]),
+            "results at byte 25: not what was asked for",
+        ),
+        (
+            all(&[deleted.clone(), result(99, 0, &[])]),
+            "type at byte 25: the unknown value 99",
+        ),
+        // Done and refused at once, and refused without a culprit among what was asked.
+        (
+            all(&[deleted.clone(), failed(-103)]),
+            "results at byte 38: not what was asked for",
+        ),
+        (
+            all(&[failed(0), failed(0), failed(-103)]),
+            "results at byte 29: not what was asked for",
+        ),
+        // No end.
+        (
+            deleted.clone(),
+            "type at byte 25: 4 more bytes announced, 0 left",
+        ),
+    ];
+    let mut answers: Vec<_> = rows.iter().map(|(bytes, _)| bytes.clone()).collect();
+    answers.push(refusal);
+    answers.push(all(&[deleted, checked]));
+    let script = bodies(answers);
+    let client = connect(backend, &script).await;
+    let ask = || client.transaction().delete("/a").check("/b", 3);
+    for (_, what) in &rows {
+        is_malformed(&ask().await.unwrap_err(), what);
+    }
+    let error = ask().await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::BadVersion), "{error}");
+    assert_eq!(error.request().unwrap().to_string(), "check \"/b\"");
+    assert_eq!(ask().await.unwrap().results.len(), 2);
     is_well(&client).await;
 }
 

@@ -265,6 +265,8 @@ pub enum DecodeErrorKind {
     Null,
     /// A number that is none of the values that the field may have.
     Unknown(i64),
+    /// It does not fit what was asked for.
+    Mismatch,
 }
 
 impl fmt::Display for DecodeError {
@@ -285,6 +287,7 @@ impl fmt::Display for DecodeErrorKind {
             }
             Self::Null => f.write_str("null where a value must stand"),
             Self::Unknown(value) => write!(f, "the unknown value {value}"),
+            Self::Mismatch => f.write_str("not what was asked for"),
         }
     }
 }

@@ -137,6 +137,41 @@ impl fmt::Debug for Id {
     }
 }
 
+/// Who a connection is, as whoAmI tells it: not the [`Id`] of an access control list, for which
+/// `digest` has a hash behind the user.
+///
+/// ```
+/// use homing_protocol::Identity;
+/// let bob = Identity { scheme: "digest".into(), user: "bob".into() };
+/// assert_eq!(bob.to_string(), "digest:bob");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// `ip`, `digest`, `sasl`, `x509` or `super`.
+    pub scheme: String,
+    /// The name: an address, a user, nothing for `super`.
+    pub user: String,
+}
+
+impl Identity {
+    /// Encoded size of the shortest one in bytes.
+    pub const LEN_MIN: usize = 8;
+
+    /// Reads an identity.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            scheme: reader.string("authScheme")?.into_owned(),
+            user: reader.string("user")?.into_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.scheme, self.user)
+    }
+}
+
 /// One entry of an access control list: somebody, and what they may do.
 ///
 /// The entries of a list add up, and there are none that forbid. A node has a list of its own:

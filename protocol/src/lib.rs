@@ -54,6 +54,7 @@ mod event;
 pub mod frame;
 mod header;
 pub mod incoming;
+mod multi;
 pub mod op;
 mod path;
 pub mod reply;
@@ -62,12 +63,14 @@ mod text;
 
 pub use codec::{DecodeError, DecodeErrorKind, Reader, Record, put_buffer, put_count, put_string};
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN_MAX, SessionPassword};
-pub use data::{Acl, Id, Stat, permission};
+pub use data::{Acl, Id, Identity, Stat, permission};
 pub use error_code::ErrorCode;
 pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};
+pub use multi::{Multi, MultiOp, MultiResult, MultiResults};
 pub use path::{PathError, validate_path};
 pub use request::{
-    Create, CreateMode, Delete, Empty, Exists, GetAcl, GetChildren, GetData, PathRef,
-    RemoveWatches, SetAcl, SetData, Sync, Ttl, put_request, request_len,
+    Check, CheckWatches, Create, CreateMode, Delete, Empty, Exists, GetAcl, GetAllChildrenNumber,
+    GetChildren, GetData, GetEphemerals, PathRef, Reconfig, RemoveWatches, SetAcl, SetData, Sync,
+    Ttl, WatcherType, put_request, request_len,
 };

@@ -4,8 +4,19 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, DecodeErrorKind, Reader};
-use crate::data::{Acl, Stat};
+use crate::data::{Acl, Identity, Stat};
 use crate::header::ReplyHeader;
+use crate::multi::MultiResults;
+
+/// The transaction that any reply reports; see [`ReplyHeader::zxid`].
+pub fn zxid(frame: &Bytes) -> Result<i64, DecodeError> {
+    Ok(ReplyHeader::decode(frame)?.zxid)
+}
+
+/// create: the node's path.
+pub fn create(frame: &Bytes) -> Result<String, DecodeError> {
+    Ok(body(frame)?.string("path")?.into_owned())
+}
 
 /// create2, createContainer, createTTL: the node's path and its stat.
 pub fn create2(frame: &Bytes) -> Result<(String, Stat), DecodeError> {
@@ -14,7 +25,7 @@ pub fn create2(frame: &Bytes) -> Result<(String, Stat), DecodeError> {
     Ok((path, Stat::read(&mut reader)?))
 }
 
-/// getData: the node's data, `None` where it is null, and its stat.
+/// getData, reconfig: the node's data, `None` where it is null, and its stat.
 pub fn get_data(frame: &Bytes) -> Result<(Option<Bytes>, Stat), DecodeError> {
     let mut reader = body(frame)?;
     let data = reader.buffer("data")?;
@@ -56,6 +67,45 @@ pub fn stat(frame: &Bytes) -> Result<Stat, DecodeError> {
 /// ```
 pub fn get_children2(frame: &Bytes) -> Result<(usize, Bytes, Stat), DecodeError> {
     let mut reader = body(frame)?;
+    let (count, names) = names(&mut reader, frame)?;
+    Ok((count, names, Stat::read(&mut reader)?))
+}
+
+/// multi, multiRead: one result for each operation.
+pub fn multi(frame: &Bytes) -> Result<MultiResults<'_>, DecodeError> {
+    MultiResults::new(frame)
+}
+
+/// getEphemerals: paths.
+///
+/// ```
+/// use homing_protocol::reply;
+/// let mut frame = bytes::BytesMut::zeroed(16);
+/// frame.extend_from_slice(b"\0\0\0\x01\0\0\0\x02/a");
+/// assert_eq!(reply::ephemerals(&frame.freeze())?, ["/a"]);
+/// # Ok::<(), homing_protocol::DecodeError>(())
+/// ```
+pub fn ephemerals(frame: &Bytes) -> Result<Vec<String>, DecodeError> {
+    let mut reader = body(frame)?;
+    let count = reader.count("ephemerals", 4)?.unwrap_or(0);
+    let path = |_| Ok(reader.string("ephemeral")?.into_owned());
+    (0..count).map(path).collect()
+}
+
+/// getAllChildrenNumber: how many there are.
+pub fn all_children_number(frame: &Bytes) -> Result<i32, DecodeError> {
+    body(frame)?.i32("totalNumber")
+}
+
+/// whoAmI: the identities of the connection, in no particular order.
+pub fn who_am_i(frame: &Bytes) -> Result<Vec<Identity>, DecodeError> {
+    let mut reader = body(frame)?;
+    let count = reader.count("clientInfo", Identity::LEN_MIN)?.unwrap_or(0);
+    (0..count).map(|_| Identity::read(&mut reader)).collect()
+}
+
+/// A list of names: how many there are, and the bytes that hold them.
+pub(crate) fn names(reader: &mut Reader<'_>, frame: &Bytes) -> Result<(usize, Bytes), DecodeError> {
     let count = reader.count("children", 4)?.unwrap_or(0);
     let start = reader.position();
     for _ in 0..count {
@@ -66,11 +116,10 @@ pub fn get_children2(frame: &Bytes) -> Result<(usize, Bytes, Stat), DecodeError>
             return Err(DecodeError { field, at, kind });
         }
     }
-    let names = frame.slice(start..reader.position());
-    Ok((count, names, Stat::read(&mut reader)?))
+    Ok((count, frame.slice(start..reader.position())))
 }
 
-fn body(frame: &Bytes) -> Result<Reader<'_>, DecodeError> {
+pub(crate) fn body(frame: &Bytes) -> Result<Reader<'_>, DecodeError> {
     ReplyHeader::decode(frame)?;
     let mut reader = Reader::new(frame);
     reader.skip(ReplyHeader::LEN, "header")?;

@@ -264,6 +264,31 @@ impl Record for Delete<'_> {
     }
 }
 
+/// The body of check, which has its place in a [`Multi`](crate::Multi).
+///
+/// ```
+/// use homing_protocol::{Check, Record};
+/// assert_eq!(Check { path: "/a".into(), version: 1 }.encoded_len(), 10);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check<'a> {
+    /// The node.
+    pub path: PathRef<'a>,
+    /// The version that it must have, or −1 for any.
+    pub version: i32,
+}
+
+impl Record for Check<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len() + 4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+        out.put_i32(self.version);
+    }
+}
+
 /// The body of setData.
 ///
 /// ```
@@ -292,31 +317,69 @@ impl Record for SetData<'_> {
     }
 }
 
-/// The body of removeWatches: all watches that the connection has on a path.
+/// Which watches of a path are meant. The last two take servers since 3.9.0.
 ///
 /// ```
-/// use homing_protocol::{Record, RemoveWatches};
-/// assert_eq!(RemoveWatches { path: "/a".into() }.encoded_len(), 10);
+/// use homing_protocol::WatcherType;
+/// assert_eq!(WatcherType::Any as i32, 3);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemoveWatches<'a> {
-    /// The node.
-    pub path: PathRef<'a>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WatcherType {
+    /// Those on its children. Before 3.9.0 half of a persistent one too.
+    Children = 1,
+    /// Those on its data and existence. Before 3.9.0 half of a persistent one too.
+    Data = 2,
+    /// All of them.
+    Any = 3,
+    /// Persistent ones.
+    Persistent = 4,
+    /// Persistent ones on everything below too.
+    PersistentRecursive = 5,
 }
 
-impl Record for RemoveWatches<'_> {
-    fn encoded_len(&self) -> usize {
-        self.path.encoded_len() + 4
-    }
+/// Bodies that are a path and which of the watches there are meant.
+macro_rules! path_and_watcher_type {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name<'a> {
+            /// The node.
+            pub path: PathRef<'a>,
+            /// Which watches.
+            pub kind: WatcherType,
+        }
 
-    fn encode(&self, out: &mut BytesMut) {
-        self.path.encode(out);
-        out.put_i32(ANY_WATCHER);
-    }
+        impl Record for $name<'_> {
+            fn encoded_len(&self) -> usize {
+                self.path.encoded_len() + 4
+            }
+
+            fn encode(&self, out: &mut BytesMut) {
+                self.path.encode(out);
+                out.put_i32(self.kind as i32);
+            }
+        }
+    )+};
 }
 
-/// The kind of watcher that stands for all kinds.
-const ANY_WATCHER: i32 = 3;
+path_and_watcher_type! {
+    /// The body of checkWatches: whether the connection has such a watch.
+    ///
+    /// ```
+    /// use homing_protocol::{CheckWatches, Record, WatcherType};
+    /// let check = CheckWatches { path: "/a".into(), kind: WatcherType::Data };
+    /// assert_eq!(check.encoded_len(), 10);
+    /// ```
+    CheckWatches,
+    /// The body of removeWatches: such watches that the connection has are removed.
+    ///
+    /// ```
+    /// use homing_protocol::{Record, RemoveWatches, WatcherType};
+    /// let remove = RemoveWatches { path: "/a".into(), kind: WatcherType::Any };
+    /// assert_eq!(remove.encoded_len(), 10);
+    /// ```
+    RemoveWatches,
+}
 
 /// The body of getACL.
 ///
@@ -388,6 +451,96 @@ impl Record for Sync<'_> {
 
     fn encode(&self, out: &mut BytesMut) {
         self.path.encode(out);
+    }
+}
+
+/// The body of getAllChildrenNumber.
+///
+/// ```
+/// use homing_protocol::{GetAllChildrenNumber, Record};
+/// assert_eq!(GetAllChildrenNumber { path: "/".into() }.encoded_len(), 5);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetAllChildrenNumber<'a> {
+    /// The node whose descendants are counted.
+    pub path: PathRef<'a>,
+}
+
+impl Record for GetAllChildrenNumber<'_> {
+    fn encoded_len(&self) -> usize {
+        self.path.encoded_len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.path.encode(out);
+    }
+}
+
+/// The body of getEphemerals.
+///
+/// ```
+/// use homing_protocol::{GetEphemerals, Record};
+/// assert_eq!(GetEphemerals { prefix: "/a".into() }.encoded_len(), 6);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetEphemerals<'a> {
+    /// What the paths begin with, as a mere text: `/a` is the beginning of `/ab`.
+    pub prefix: PathRef<'a>,
+}
+
+impl Record for GetEphemerals<'_> {
+    fn encoded_len(&self) -> usize {
+        self.prefix.encoded_len()
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.prefix.encode(out);
+    }
+}
+
+/// The body of reconfig. Either some servers join and leave, or the members are given in full.
+///
+/// ```
+/// use homing_protocol::{Reconfig, Record};
+/// let leave = Reconfig { leaving: Some("3"), ..Reconfig::default() };
+/// assert_eq!(leave.encoded_len(), 4 + 5 + 4 + 8);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconfig<'a> {
+    /// Servers that join or change: `server.N=host:port:port:role;host:port`, with commas
+    /// between them.
+    pub joining: Option<&'a str>,
+    /// Numbers of servers that leave, with commas between them.
+    pub leaving: Option<&'a str>,
+    /// All members, in place of the other two.
+    pub members: Option<&'a str>,
+    /// The version of the configuration that is to be replaced, or −1 for any.
+    pub from_config: i64,
+}
+
+impl Default for Reconfig<'_> {
+    fn default() -> Self {
+        Self {
+            joining: None,
+            leaving: None,
+            members: None,
+            from_config: -1,
+        }
+    }
+}
+
+impl Record for Reconfig<'_> {
+    fn encoded_len(&self) -> usize {
+        let texts = [self.joining, self.leaving, self.members];
+        let texts = texts.map(|text| 4 + text.map_or(0, str::len));
+        texts.into_iter().sum::<usize>() + 8
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        for text in [self.joining, self.leaving, self.members] {
+            put_buffer(out, text.map(str::as_bytes));
+        }
+        out.put_i64(self.from_config);
     }
 }
 

@@ -9,9 +9,9 @@ use std::cell::Cell;
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::frame::{self, FrameError};
 use homing_protocol::{
-    ConnectRequest, ConnectResponse, DecodeError, DecodeErrorKind, EventType, Reader, Record,
-    ReplyHeader, RequestHeader, SessionPassword, Stat, WatchedEvent, incoming, put_buffer,
-    put_count, put_string, reply,
+    ConnectRequest, ConnectResponse, DecodeError, DecodeErrorKind, EventType, MultiResult, Reader,
+    Record, ReplyHeader, RequestHeader, SessionPassword, Stat, WatchedEvent, incoming, op,
+    put_buffer, put_count, put_string, reply,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -135,6 +135,26 @@ fn an_event_of_no_known_kind() {
             (error.at, error.kind),
             (0, DecodeErrorKind::Unknown(kind.into()))
         );
+    }
+}
+
+#[test]
+fn results_of_no_known_kind() {
+    for code in [i32::MIN, -2, 0, 3, op::CREATE_TTL, i32::MAX] {
+        let mut writer = Writer::default();
+        writer.header();
+        writer.multi_header(op::DELETE, 0);
+        writer.multi_header(code, 0);
+        let frame = writer.out.freeze();
+        let mut all = reply::multi(&frame).unwrap();
+        assert_eq!(all.next(), Some(Ok(MultiResult::Deleted)));
+        let error = all.next().unwrap().unwrap_err();
+        assert_eq!(
+            (error.at, error.kind),
+            (25, DecodeErrorKind::Unknown(code.into()))
+        );
+        // Where the next would begin nobody knows.
+        assert_eq!(all.next(), None);
     }
 }
 
@@ -270,6 +290,12 @@ impl Writer {
         Stat::default().encode(&mut self.out);
     }
 
+    fn multi_header(&mut self, op: i32, done: u8) {
+        self.i32(op);
+        self.out.put_u8(done);
+        self.i32(0);
+    }
+
     fn i32(&mut self, value: i32) {
         self.out.put_i32(value);
     }
@@ -375,12 +401,81 @@ fn replies() -> Vec<Case> {
                 w.stat();
             },
         ),
+        case(
+            "create",
+            |f| reply::create(f).map(drop),
+            |w| {
+                w.header();
+                w.buffer(Refused, b"/a/b");
+            },
+        ),
+        case("multi", results, |w| {
+            w.header();
+            w.multi_header(op::CREATE, 0);
+            w.buffer(Refused, b"/a/b");
+            w.multi_header(op::CREATE2, 0);
+            w.buffer(Refused, b"/a/c");
+            w.stat();
+            w.multi_header(op::DELETE, 0);
+            w.multi_header(op::SET_DATA, 0);
+            w.stat();
+            w.multi_header(op::CHECK, 0);
+            w.multi_header(-1, 1);
+        }),
+        case("multiRead", results, |w| {
+            w.header();
+            w.multi_header(op::GET_DATA, 0);
+            w.buffer(Allowed, b"data");
+            w.stat();
+            w.multi_header(op::GET_CHILDREN, 0);
+            w.count(2, 4);
+            for name in ["a", "zookeeper"] {
+                w.buffer(Refused, name.as_bytes());
+            }
+            w.multi_header(-1, 0);
+            w.i32(-101);
+            w.multi_header(-1, 1);
+        }),
+        case(
+            "getEphemerals",
+            |f| reply::ephemerals(f).map(drop),
+            |w| {
+                w.header();
+                w.count(2, 4);
+                w.buffer(Refused, b"/a/b");
+                w.buffer(Refused, b"/c");
+            },
+        ),
+        case(
+            "getAllChildrenNumber",
+            |f| reply::all_children_number(f).map(drop),
+            |w| {
+                w.header();
+                w.i32(7);
+            },
+        ),
+        case(
+            "whoAmI",
+            |f| reply::who_am_i(f).map(drop),
+            |w| {
+                w.header();
+                w.count(2, 8);
+                for (scheme, user) in [("ip", "127.0.0.1"), ("super", "")] {
+                    w.buffer(Refused, scheme.as_bytes());
+                    w.buffer(Refused, user.as_bytes());
+                }
+            },
+        ),
         case("event", event, |w| {
             w.i32(EventType::NodeDeleted as i32);
             w.i32(3);
             w.buffer(Refused, b"/a/b");
         }),
     ]
+}
+
+fn results(frame: &Bytes) -> Result<(), DecodeError> {
+    reply::multi(frame)?.try_for_each(|result| result.map(drop))
 }
 
 fn event(frame: &Bytes) -> Result<(), DecodeError> {

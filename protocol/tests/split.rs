@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
-    Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode, EventType,
-    Exists, GetAcl, GetChildren, GetData, Id, PASSWORD_LEN_MAX, PathRef, Reader, Record,
-    ReplyHeader, RequestHeader, SessionPassword, SetAcl, SetData, Stat, Sync, Ttl, WatchedEvent,
-    frame, incoming, op, put_buffer, put_count, put_request, put_string, reply, request_len,
+    Acl, Check, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode,
+    EventType, Exists, GetAcl, GetChildren, GetData, Id, Multi, MultiOp, MultiResult,
+    PASSWORD_LEN_MAX, PathRef, Reader, Record, ReplyHeader, RequestHeader, SessionPassword, SetAcl,
+    SetData, Stat, Sync, Ttl, WatchedEvent, frame, incoming, op, put_buffer, put_count,
+    put_request, put_string, reply, request_len,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -217,6 +218,100 @@ proptest! {
         prop_assert_eq!(request(&Empty), Bytes::new());
     }
 
+    #[test]
+    fn transactions(
+        (chroot, path) in path(),
+        data: Vec<u8>,
+        acl in acl(),
+        mode in mode(),
+        version: i32,
+        which in vec(0..4_usize, 0..6),
+        noise in noise(),
+    ) {
+        let node = PathRef::new(&chroot, &path);
+        let text = node.to_string();
+        let path = Some(text.as_str());
+        let ops = which.iter().map(|which| match which {
+            0 => {
+                let create = Create { path: node, data: &data, acl: &acl, mode };
+                MultiOp::Create(mode.op(), create)
+            }
+            1 => MultiOp::SetData(SetData { path: node, data: &data, version }),
+            2 => MultiOp::Delete(Delete { path: node, version }),
+            _ => MultiOp::Check(Check { path: node, version }),
+        });
+        let body = request(&Multi(ops));
+        let mut reader = Reader::new(&body);
+        for which in &which {
+            let code = incoming::multi_header(&mut reader).unwrap();
+            let expected = [mode.op(), op::SET_DATA, op::DELETE, op::CHECK];
+            prop_assert_eq!(code, Some(expected[*which]));
+            let read = match which {
+                0 if mode.ttl().is_some() => {
+                    incoming::Create::read_with_ttl(&mut reader).unwrap().path
+                }
+                0 => incoming::Create::read(&mut reader).unwrap().path,
+                1 => incoming::SetData::read(&mut reader).unwrap().path,
+                _ => incoming::path_and_version(&mut reader).unwrap().0,
+            };
+            prop_assert_eq!(read.as_deref(), path);
+        }
+        prop_assert_eq!(incoming::multi_header(&mut reader), Ok(None));
+        prop_assert_eq!(reader.remaining(), 0);
+
+        // What is behind the last result is not looked at.
+        let frame = answer(|out| {
+            for _ in &which {
+                put_result(out, op::DELETE, false, 0);
+            }
+            put_result(out, -1, true, -1);
+            out.put_slice(&noise);
+        });
+        let results: Result<Vec<_>, _> = reply::multi(&frame).unwrap().collect();
+        prop_assert_eq!(results, Ok(vec![MultiResult::Deleted; which.len()]));
+    }
+
+    #[test]
+    fn results(
+        stat in stat(),
+        path: String,
+        data: Option<Vec<u8>>,
+        names in vec(any::<String>(), 0..6),
+        code: i32,
+    ) {
+        let mut list = BytesMut::new();
+        names.iter().for_each(|name| put_string(&mut list, name));
+        let frame = answer(|out| {
+            put_result(out, op::CREATE, false, 0);
+            put_string(out, &path);
+            put_result(out, op::CREATE2, false, 0);
+            put_string(out, &path);
+            stat.encode(out);
+            put_result(out, op::SET_DATA, false, 0);
+            stat.encode(out);
+            put_result(out, op::CHECK, false, 0);
+            put_result(out, op::GET_DATA, false, 0);
+            put_buffer(out, data.as_deref());
+            stat.encode(out);
+            put_result(out, op::GET_CHILDREN, false, 0);
+            put_count(out, names.len());
+            out.put_slice(&list);
+            put_result(out, -1, false, code);
+            out.put_i32(code);
+            put_result(out, -1, true, -1);
+        });
+        let results: Result<Vec<_>, _> = reply::multi(&frame).unwrap().collect();
+        prop_assert_eq!(results, Ok(vec![
+            MultiResult::Created(path.clone(), None),
+            MultiResult::Created(path, Some(stat)),
+            MultiResult::Set(stat),
+            MultiResult::Checked,
+            MultiResult::Data(data.map(Bytes::from), stat),
+            MultiResult::Children(names.len(), list.freeze()),
+            MultiResult::Failed(code),
+        ]));
+    }
+
     // ---- Text and codes ------------------------------------------------------------------------
 
     #[test]
@@ -282,6 +377,13 @@ fn answer(body: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut out = BytesMut::zeroed(ReplyHeader::LEN);
     body(&mut out);
     out.freeze()
+}
+
+/// What stands before a result.
+fn put_result(out: &mut BytesMut, code: i32, done: bool, err: i32) {
+    out.put_i32(code);
+    out.put_u8(done.into());
+    out.put_i32(err);
 }
 
 fn followed_by(bytes: &[u8], noise: &[u8]) -> Bytes {

@@ -10,6 +10,7 @@ use homing_protocol::{
 
 use super::Path;
 use crate::client::{Client, Scope};
+use crate::error::Error;
 use crate::request::{Operation, Request, sealed};
 
 impl Client {
@@ -64,11 +65,11 @@ pub struct Create<'a> {
     path: Path<'a>,
     data: &'a [u8],
     /// `None` for the client's default.
-    acl: Option<Cow<'a, [Acl]>>,
-    is_ephemeral: bool,
-    is_container: bool,
-    ttl: Option<Duration>,
-    is_sequential: bool,
+    pub(super) acl: Option<Cow<'a, [Acl]>>,
+    pub(super) is_ephemeral: bool,
+    pub(super) is_container: bool,
+    pub(super) ttl: Option<Duration>,
+    pub(super) is_sequential: bool,
 }
 
 impl<'a> Request<Create<'a>> {
@@ -223,8 +224,8 @@ impl Operation for Create<'_> {
         &self.path
     }
 
-    fn check_path(&self) -> Result<(), PathError> {
-        match self.path.strip_suffix('/') {
+    fn check_path(&self) -> Result<(), Error> {
+        let checked = match self.path.strip_suffix('/') {
             // The number will be the name.
             Some(parent) if self.is_sequential => match parent {
                 "" => Ok(()),
@@ -232,7 +233,8 @@ impl Operation for Create<'_> {
                 _ => validate_path(parent),
             },
             _ => validate_path(&self.path),
-        }
+        };
+        checked.map_err(|why| Error::bad_path(self.subject(), why))
     }
 
     fn check_settings(&self) -> Result<(), String> {
@@ -254,18 +256,7 @@ impl Operation for Create<'_> {
 
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Created, DecodeError> {
         let (path, stat) = reply::create2(frame)?;
-        let path = scope.client_path(&path);
-        let sequence = match self.is_sequential {
-            true => path
-                .strip_prefix(&*self.path)
-                .and_then(|number| number.parse().ok()),
-            false => None,
-        };
-        Ok(Created {
-            path,
-            sequence,
-            stat: Some(stat),
-        })
+        Ok(self.created(scope, &path, Some(stat)))
     }
 
     fn hint(&self, code: ErrorCode) -> Option<&'static str> {
@@ -295,6 +286,22 @@ impl<'a> Create<'a> {
             is_container: false,
             ttl: None,
             is_sequential: false,
+        }
+    }
+
+    /// What a server says was made, in the terms of the handle.
+    pub(super) fn created(&self, scope: &Scope, path: &str, stat: Option<Stat>) -> Created {
+        let path = scope.client_path(path);
+        let sequence = match self.is_sequential {
+            true => path
+                .strip_prefix(&*self.path)
+                .and_then(|number| number.parse().ok()),
+            false => None,
+        };
+        Created {
+            path,
+            sequence,
+            stat,
         }
     }
 

@@ -29,13 +29,7 @@ impl Client {
     /// # }
     /// ```
     pub fn delete<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Delete<'a>> {
-        Request::new(
-            &self.scope,
-            Delete {
-                path: path.into(),
-                version: -1,
-            },
-        )
+        Request::new(&self.scope, Delete::new(path.into()))
     }
 }
 
@@ -51,7 +45,13 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct Delete<'a> {
     path: Path<'a>,
-    version: i32,
+    pub(super) version: i32,
+}
+
+impl<'a> Delete<'a> {
+    pub(super) fn new(path: Path<'a>) -> Self {
+        Self { path, version: -1 }
+    }
 }
 
 impl Request<Delete<'_>> {

@@ -10,6 +10,7 @@ mod get;
 mod parents;
 mod set;
 mod sync;
+mod transaction;
 
 pub use crate::watcher::Watched;
 pub use acl::{GetAcl, NodeAcl, SetAcl};
@@ -21,6 +22,7 @@ pub use get::{Get, Node};
 pub use parents::CreateWithParents;
 pub use set::Set;
 pub use sync::Sync;
+pub use transaction::{Committed, Done, Transaction};
 
 use std::borrow::Cow;
 

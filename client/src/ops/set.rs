@@ -34,14 +34,7 @@ impl Client {
     where
         D: AsRef<[u8]> + ?Sized,
     {
-        Request::new(
-            &self.scope,
-            Set {
-                path: path.into(),
-                data: data.as_ref(),
-                version: -1,
-            },
-        )
+        Request::new(&self.scope, Set::new(path.into(), data.as_ref()))
     }
 }
 
@@ -58,7 +51,17 @@ impl Client {
 pub struct Set<'a> {
     path: Path<'a>,
     data: &'a [u8],
-    version: i32,
+    pub(super) version: i32,
+}
+
+impl<'a> Set<'a> {
+    pub(super) fn new(path: Path<'a>, data: &'a [u8]) -> Self {
+        Self {
+            path,
+            data,
+            version: -1,
+        }
+    }
 }
 
 impl Request<Set<'_>> {

@@ -20,6 +20,7 @@ mod session;
 mod support;
 #[cfg(feature = "tokio")]
 mod tokio_only;
+mod transactions;
 mod watches;
 
 /// One `#[test]` for each body.
@@ -108,6 +109,17 @@ macro_rules! everywhere {
                 the_session_timeout_is_negotiated
                 another_client_resumes_the_session
                 a_closed_session_cannot_be_resumed;
+            transactions:
+                all_of_it_is_done
+                every_mode_of_create
+                later_operations_see_earlier_ones
+                nothing_is_done_if_one_is_refused
+                the_error_is_that_of_the_operation
+                a_transaction_of_nothing
+                it_knows_its_chroot
+                three_ways_to_run_a_transaction
+                what_is_wrong_here_is_not_sent
+                a_large_transaction;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
@@ -143,6 +155,8 @@ macro_rules! on_the_fake {
                 bad_paths_are_not_sent;
             parents:
                 as_few_requests_as_it_takes;
+            transactions:
+                a_lost_transaction_may_have_been_applied;
             session:
                 a_lost_connection_suspends_the_session
                 an_expired_session_ends_for_everybody

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use homing_protocol::{RemoveWatches, RequestHeader, op, put_request, request_len};
+use homing_protocol::{RemoveWatches, RequestHeader, WatcherType, op, put_request, request_len};
 use homing_transport::{Fate, Outgoing, Request};
 
 use super::{Phase, Session, Why};
@@ -94,6 +94,7 @@ impl Session {
             |path| {
                 let body = RemoveWatches {
                     path: path.as_str().into(),
+                    kind: WatcherType::Any,
                 };
                 Request {
                     len: request_len(&body),
@@ -104,6 +105,7 @@ impl Session {
             |path, xid, out| {
                 let body = RemoveWatches {
                     path: path.as_str().into(),
+                    kind: WatcherType::Any,
                 };
                 put_request(
                     out,

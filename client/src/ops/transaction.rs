@@ -1,0 +1,429 @@
+//! Several writes that are done together or not at all.
+
+use std::borrow::Cow;
+use std::slice;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homing_protocol::{
+    Acl, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, Stat, op, reply,
+    validate_path,
+};
+
+use super::Path;
+use super::create::{Create, Created};
+use super::delete::Delete;
+use super::set::Set;
+use crate::client::{Client, Scope};
+use crate::error::{Error, Subject};
+use crate::request::{Operation, Request, sealed};
+
+impl Client {
+    /// Several writes that are done together or not at all: the methods add one after the other,
+    /// and settings are those of the operation right before them.
+    ///
+    /// | operation | settings |
+    /// | --- | --- |
+    /// | `create` | `ephemeral`, `sequential`, `container`, `ttl`, `acl`, as for a [single one](Self::create) |
+    /// | `set`, `delete` | `version` |
+    /// | `check` | |
+    ///
+    /// The server checks each operation against what those before it have done: a node can be
+    /// made and then a child of it. Nobody ever sees some of the changes without the others, and
+    /// all have the same zxid. What is sent is one request, with one answer and one deadline; it
+    /// must be [small enough](crate::Builder::request_len_max) as a whole. A transaction without
+    /// any operation is one too, and succeeds.
+    ///
+    /// # Errors
+    /// [`Error::Transaction`] with the first operation that was refused: its name and path, its
+    /// place, and the code that it would have had alone. Nothing was applied then. Nothing is
+    /// sent if one of the paths is not one, or a setting follows an operation that has no such.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// use homing::{Error, ErrorCode};
+    /// client.create("/accounts", b"").await?;
+    /// client.create("/accounts/a", b"100").await?;
+    /// client.create("/accounts/b", b"0").await?;
+    ///
+    /// let done = client
+    ///     .transaction()
+    ///     .set("/accounts/a", b"70").version(0)
+    ///     .set("/accounts/b", b"30").version(0)
+    ///     .create("/accounts/log-", b"a b 30").sequential()
+    ///     .await?;
+    /// assert_eq!(done.results[0].stat().map(|stat| stat.version), Some(1));
+    /// assert_eq!(done.created(2).map(|node| node.sequence), Some(Some(2)));
+    ///
+    /// let stale = client.transaction().delete("/accounts/a").set("/accounts/b", b"0").version(0);
+    /// let error = stale.await.unwrap_err();
+    /// assert!(matches!(&error, Error::Transaction { index: 1, code: ErrorCode::BadVersion, .. }));
+    /// client.get("/accounts/a").await?; // it is still there
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transaction<'a>(&self) -> Request<Transaction<'a>> {
+        Request::new(&self.scope, Transaction::default())
+    }
+}
+
+/// The operation of [`Client::transaction`]. Adding to it keeps its type, so a loop can.
+///
+/// ```
+/// use homing::{Client, Request, ops::Transaction};
+/// fn delete_all<'a>(client: &Client, paths: &'a [String]) -> Request<Transaction<'a>> {
+///     paths.iter().fold(client.transaction(), |all, path| all.delete(path))
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Transaction<'a> {
+    ops: Vec<Op<'a>>,
+    /// What is wrong with the first setting that followed an operation that has no such.
+    misplaced: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Op<'a> {
+    Create(Create<'a>),
+    Set(Set<'a>),
+    Delete(Delete<'a>),
+    Check(Check<'a>),
+}
+
+#[derive(Debug, Clone)]
+struct Check<'a> {
+    path: Path<'a>,
+    version: i32,
+}
+
+impl<'a> Request<Transaction<'a>> {
+    /// Makes a node; see [`Client::create`].
+    pub fn create<D>(mut self, path: impl Into<Cow<'a, str>>, data: &'a D) -> Self
+    where
+        D: AsRef<[u8]> + ?Sized,
+    {
+        let create = Create::new(path.into(), data.as_ref());
+        self.op.ops.push(Op::Create(create));
+        self
+    }
+
+    /// Replaces a node's data; see [`Client::set`].
+    pub fn set<D>(mut self, path: impl Into<Cow<'a, str>>, data: &'a D) -> Self
+    where
+        D: AsRef<[u8]> + ?Sized,
+    {
+        let set = Set::new(path.into(), data.as_ref());
+        self.op.ops.push(Op::Set(set));
+        self
+    }
+
+    /// Removes a node; see [`Client::delete`].
+    pub fn delete(mut self, path: impl Into<Cow<'a, str>>) -> Self {
+        self.op.ops.push(Op::Delete(Delete::new(path.into())));
+        self
+    }
+
+    /// Changes nothing, and fails the transaction unless the node is there and at this version
+    /// ([`Stat::version`]); −1 for any.
+    pub fn check(mut self, path: impl Into<Cow<'a, str>>, version: i32) -> Self {
+        let path = path.into();
+        self.op.ops.push(Op::Check(Check { path, version }));
+        self
+    }
+
+    /// The node that is made goes away with the session; see
+    /// [`ephemeral`](Request::<Create>::ephemeral).
+    pub fn ephemeral(self) -> Self {
+        self.last_create("ephemeral", |create| create.is_ephemeral = true)
+    }
+
+    /// The server appends a number to the node's name; see
+    /// [`sequential`](Request::<Create>::sequential).
+    pub fn sequential(self) -> Self {
+        self.last_create("sequential", |create| create.is_sequential = true)
+    }
+
+    /// The node that is made goes away after its last child; see
+    /// [`container`](Request::<Create>::container).
+    pub fn container(self) -> Self {
+        self.last_create("container", |create| create.is_container = true)
+    }
+
+    /// The node that is made goes away when it was not set for so long; see
+    /// [`ttl`](Request::<Create>::ttl).
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.last_create("ttl", |create| create.ttl = Some(ttl))
+    }
+
+    /// The access control list of the node that is made; see [`acl`](Request::<Create>::acl).
+    pub fn acl(self, acl: impl Into<Cow<'a, [Acl]>>) -> Self {
+        self.last_create("acl", |create| create.acl = Some(acl.into()))
+    }
+
+    /// Only if the node that is set or deleted is at this version ([`Stat::version`]); by
+    /// default at any.
+    pub fn version(mut self, version: i32) -> Self {
+        match self.op.ops.last_mut() {
+            Some(Op::Set(set)) => set.version = version,
+            Some(Op::Delete(delete)) => delete.version = version,
+            _ => self.op.misplace("version"),
+        }
+        self
+    }
+
+    fn last_create(mut self, setting: &'static str, set: impl FnOnce(&mut Create<'a>)) -> Self {
+        match self.op.ops.last_mut() {
+            Some(Op::Create(create)) => set(create),
+            _ => self.op.misplace(setting),
+        }
+        self
+    }
+}
+
+/// What a transaction has done.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let done = client.transaction().create("/a", b"").create("/a/b", b"").await?;
+/// assert_eq!(done.created(1).map(|node| node.path.as_str()), Some("/a/b"));
+/// let stat = client.exists("/a/b").await?;
+/// assert_eq!(stat.map(|stat| stat.czxid), Some(done.zxid));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The zxid of the transaction, which all nodes bear that it has changed.
+    pub zxid: i64,
+    /// One result for each operation, in their order.
+    pub results: Vec<Done>,
+}
+
+impl Committed {
+    /// The node that the operation at this place has made, if it was a `create`.
+    pub fn created(&self, index: usize) -> Option<&Created> {
+        self.results.get(index)?.created()
+    }
+}
+
+/// What one operation of a transaction has done.
+///
+/// ```
+/// assert_eq!(homing::Done::Deleted.stat(), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Done {
+    /// `create` made this node. Its stat is `None` from a server that does not tell it in a
+    /// transaction (before 3.7.2 and 3.8.2), except for containers and nodes with a time to
+    /// live.
+    Created(Created),
+    /// `set`: the stat of the node right behind this operation.
+    Set(Stat),
+    /// `delete`.
+    Deleted,
+    /// `check`: the node was at the version.
+    Checked,
+}
+
+impl Done {
+    /// The node that was made.
+    pub fn created(&self) -> Option<&Created> {
+        match self {
+            Self::Created(created) => Some(created),
+            _ => None,
+        }
+    }
+
+    /// The stat that the server told.
+    pub fn stat(&self) -> Option<&Stat> {
+        match self {
+            Self::Created(created) => created.stat.as_ref(),
+            Self::Set(stat) => Some(stat),
+            Self::Deleted | Self::Checked => None,
+        }
+    }
+}
+
+impl sealed::Sealed for Transaction<'_> {}
+
+impl Operation for Transaction<'_> {
+    type Output = Committed;
+    const NAME: &'static str = "transaction";
+    type Body<'b>
+        = Multi<Bodies<'b>>
+    where
+        Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::MULTI
+    }
+
+    fn path(&self) -> &str {
+        ""
+    }
+
+    fn check_path(&self) -> Result<(), Error> {
+        self.ops.iter().try_for_each(Op::check_path)
+    }
+
+    fn check_settings(&self) -> Result<(), String> {
+        if let Some(what) = &self.misplaced {
+            return Err(what.clone());
+        }
+        for (index, op) in self.ops.iter().enumerate() {
+            if let Op::Create(create) = op {
+                let wrong = |what| format!("[{index}] {}: {what}", create.subject());
+                create.check_settings().map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn body<'b>(&'b self, scope: &'b Scope) -> Multi<Bodies<'b>> {
+        Multi(Bodies {
+            ops: self.ops.iter(),
+            scope,
+        })
+    }
+
+    fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, DecodeError> {
+        let mut results = reply::multi(frame)?;
+        let done = self.ops.iter().map(|op| op.done(scope, &mut results));
+        let done = done.collect::<Result<_, _>>()?;
+        match results.next() {
+            None => Ok(Committed {
+                zxid: reply::zxid(frame)?,
+                results: done,
+            }),
+            Some(result) => result.and_then(|_| Err(results.unexpected())),
+        }
+    }
+
+    fn finish(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, Error> {
+        match self.failure(frame) {
+            Ok(Some((index, op, code))) => Err(Error::Transaction {
+                request: op.subject(),
+                index,
+                code,
+                chroot: scope.chroot.clone(),
+                hint: op.hint(code),
+            }),
+            Ok(None) => self
+                .decode(scope, frame)
+                .map_err(|error| self.malformed(error)),
+            Err(error) => Err(self.malformed(error)),
+        }
+    }
+}
+
+impl Transaction<'_> {
+    fn misplace(&mut self, setting: &'static str) {
+        self.misplaced.get_or_insert_with(|| match self.ops.last() {
+            Some(op) => {
+                let index = self.ops.len() - 1;
+                format!("[{index}] {}: it has no setting `{setting}`", op.subject())
+            }
+            None => format!("`{setting}` stands before any operation"),
+        });
+    }
+
+    /// The operation that was refused. A transaction that failed has a list of errors in place
+    /// of results, and those of the operations before the one that was refused are 0.
+    fn failure(&self, frame: &Bytes) -> Result<Option<(usize, &Op<'_>, ErrorCode)>, DecodeError> {
+        for (at, result) in reply::multi(frame)?.enumerate() {
+            match (result?, self.ops.get(at)) {
+                (MultiResult::Failed(0), _) => {}
+                (MultiResult::Failed(code), Some(op)) => {
+                    return Ok(Some((at, op, ErrorCode::from_code(code))));
+                }
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    fn malformed(&self, error: DecodeError) -> Error {
+        Error::MalformedReply {
+            request: self.subject(),
+            error,
+        }
+    }
+}
+
+/// The operations of a transaction as the wire has them.
+#[derive(Debug, Clone)]
+pub struct Bodies<'b> {
+    ops: slice::Iter<'b, Op<'b>>,
+    scope: &'b Scope,
+}
+
+impl<'b> Iterator for Bodies<'b> {
+    type Item = MultiOp<'b>;
+
+    fn next(&mut self) -> Option<MultiOp<'b>> {
+        let scope = self.scope;
+        Some(match self.ops.next()? {
+            Op::Create(create) => MultiOp::Create(create.code(), create.body(scope)),
+            Op::Set(set) => MultiOp::SetData(set.body(scope)),
+            Op::Delete(delete) => MultiOp::Delete(delete.body(scope)),
+            Op::Check(check) => MultiOp::Check(homing_protocol::Check {
+                path: scope.server_path(&check.path),
+                version: check.version,
+            }),
+        })
+    }
+}
+
+impl Op<'_> {
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Create(create) => create.subject(),
+            Self::Set(set) => set.subject(),
+            Self::Delete(delete) => delete.subject(),
+            Self::Check(check) => Subject {
+                op: "check",
+                path: check.path.to_string(),
+            },
+        }
+    }
+
+    fn check_path(&self) -> Result<(), Error> {
+        match self {
+            Self::Create(create) => create.check_path(),
+            Self::Set(set) => set.check_path(),
+            Self::Delete(delete) => delete.check_path(),
+            Self::Check(check) => {
+                validate_path(&check.path).map_err(|why| Error::bad_path(self.subject(), why))
+            }
+        }
+    }
+
+    fn hint(&self, code: ErrorCode) -> Option<&'static str> {
+        match self {
+            Self::Create(create) => create.hint(code),
+            _ => None,
+        }
+    }
+
+    /// Its result, which is the next.
+    fn done(&self, scope: &Scope, results: &mut MultiResults<'_>) -> Result<Done, DecodeError> {
+        let result = results.next().transpose()?;
+        Ok(match (self, result) {
+            (Self::Create(create), Some(MultiResult::Created(path, stat))) => {
+                Done::Created(create.created(scope, &path, stat))
+            }
+            (Self::Set(_), Some(MultiResult::Set(stat))) => Done::Set(stat),
+            (Self::Delete(_), Some(MultiResult::Deleted)) => Done::Deleted,
+            (Self::Check(_), Some(MultiResult::Checked)) => Done::Checked,
+            _ => return Err(results.unexpected()),
+        })
+    }
+}
