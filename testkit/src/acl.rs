@@ -11,6 +11,8 @@ use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
 pub(crate) struct Identities {
     /// No duplicates, in the order in which they were added.
     ids: Vec<Id>,
+    /// Lists may have entries of the scheme `sasl`.
+    knows_sasl: bool,
 }
 
 impl Identities {
@@ -18,12 +20,21 @@ impl Identities {
     pub(crate) fn new(peer: IpAddr) -> Self {
         Self {
             ids: vec![id("ip", &java_text(peer))],
+            knows_sasl: false,
         }
+    }
+
+    /// The same, at a server that has SASL or not.
+    pub(crate) fn with_sasl(self, knows_sasl: bool) -> Self {
+        Self { knows_sasl, ..self }
     }
 
     /// What the server does on its own account is done by nobody: nothing is checked.
     pub(crate) fn nobody() -> Self {
-        Self { ids: Vec::new() }
+        Self {
+            ids: Vec::new(),
+            knows_sasl: false,
+        }
     }
 
     /// Handles an authentication. Refused are schemes that nobody here can judge.
@@ -48,6 +59,19 @@ impl Identities {
         }
     }
 
+    /// The name that SASL has proved.
+    pub(crate) fn add_sasl(&mut self, name: &str, is_super: bool) {
+        self.add(id("sasl", name));
+        if is_super {
+            self.add(id("super", ""));
+        }
+    }
+
+    /// Whether it has proved who it is by one of these schemes.
+    pub(crate) fn has_any(&self, schemes: &[String]) -> bool {
+        self.ids.iter().any(|id| schemes.contains(&id.scheme))
+    }
+
     fn add(&mut self, id: Id) {
         if !self.ids.contains(&id) {
             self.ids.push(id);
@@ -70,6 +94,8 @@ impl Identities {
             "ip" => {
                 mine.any(|id| Subnet::parse(&wanted.id).is_some_and(|net| net.contains(&id.id)))
             }
+            // A name of that kind fits every entry.
+            "sasl" => mine.any(|id| id.id == "super" || id.id == wanted.id),
             _ => mine.any(|id| id.id == wanted.id),
         }
     }
@@ -116,8 +142,9 @@ impl Identities {
         let permissions = entry.permissions;
         let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
-            // Of the schemes here only digest proves who somebody is.
-            let mine = self.ids.iter().filter(|id| id.scheme == "digest");
+            // Of the schemes here these prove who somebody is.
+            let proves = |id: &&Id| matches!(id.scheme.as_str(), "digest" | "sasl");
+            let mine = self.ids.iter().filter(proves);
             let before = resolved.len();
             resolved.extend(mine.map(|id| Acl {
                 permissions,
@@ -129,7 +156,12 @@ impl Identities {
                 Err(ErrorCode::InvalidAcl)
             };
         }
-        if !matches!(scheme, "world" | "digest" | "ip") {
+        let is_known = match scheme {
+            "world" | "digest" | "ip" => true,
+            "sasl" => self.knows_sasl,
+            _ => false,
+        };
+        if !is_known {
             return Err(ErrorCode::InvalidAcl);
         }
         // A provider that is asked about null breaks down, which the client sees as −5.
@@ -139,6 +171,7 @@ impl Identities {
             "digest" => {
                 matches!(name.split_once(':'), Some((_, hash)) if !hash.is_empty() && !hash.contains(':'))
             }
+            "sasl" => is_kerberos_name(name),
             _ => Subnet::parse(name).is_some(),
         };
         if !valid {
@@ -186,6 +219,14 @@ fn user(id: &Id) -> &str {
     match id.id.split_once(':') {
         Some((user, _)) if id.scheme == "digest" => user,
         _ => &id.id,
+    }
+}
+
+/// Any name at all; with an `@` in it, `name[/host]@realm`.
+fn is_kerberos_name(name: &str) -> bool {
+    match name.split_once('@') {
+        None => true,
+        Some((who, realm)) => !realm.contains(['/', '@']) && who.matches('/').count() <= 1,
     }
 }
 
@@ -298,6 +339,40 @@ mod tests {
             let result = connection().resolve(Some(&[entry(scheme, id)]));
             assert_eq!(result.is_ok(), valid, "{scheme}:{id}");
         }
+    }
+
+    #[test]
+    fn a_server_with_sasl_takes_names_of_its_scheme() {
+        let rows = [
+            ("bob", true),
+            ("", true),
+            ("bob/host", true),
+            ("a/b/c", true),
+            ("bob@REALM", true),
+            ("bob/host@REALM", true),
+            ("bob/a/b@REALM", false),
+            ("bob@A@B", false),
+            ("bob@A/b", false),
+        ];
+        for (id, valid) in rows {
+            let ids = connection().with_sasl(true);
+            let result = ids.resolve(Some(&[entry("sasl", id)]));
+            assert_eq!(result.is_ok(), valid, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_sasl_has_proved_is_an_identity() {
+        let mut bob = connection().with_sasl(true);
+        let acl = bob.resolve(Some(&[entry("sasl", "bob")])).unwrap();
+        assert!(!bob.allowed(&acl, permission::READ));
+        bob.add_sasl("bob", false);
+        assert!(bob.allowed(&acl, permission::READ));
+        assert_eq!(bob.resolve(Some(&[entry("auth", "")])).unwrap(), acl);
+        assert_eq!(bob.who_am_i(), [("ip", "127.0.0.1"), ("sasl", "bob")]);
+        let mut everybody = connection();
+        everybody.add_sasl("super", false);
+        assert!(everybody.allowed(&acl, permission::READ));
     }
 
     #[test]

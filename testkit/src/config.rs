@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use homing_protocol::frame;
 
+use crate::sasl::SaslConfig;
+
 /// What can be set about a [`Server`](crate::Server). The defaults are those of ZooKeeper 3.8.0
 /// with its sample configuration, except where a field says otherwise.
 ///
@@ -60,6 +62,13 @@ pub struct ServerConfig {
     /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
     /// `None`, so nobody is.
     pub super_digest: Option<String>,
+    /// SASL, which a server has or has not. `None`, the default: it says yes and null to the first
+    /// token of whoever tries it, as ZooKeeper does, and knows no ACL scheme `sasl`.
+    pub sasl: Option<SaslConfig>,
+    /// The schemes of which a client must have an identity before anything else
+    /// (`enforce.auth.enabled` and `enforce.auth.schemes`, since 3.7). None by default, so that
+    /// nobody has to say who he is.
+    pub required_schemes: Vec<String>,
     /// The server's number, which is the top byte of its session ids. 1.
     pub server_id: u8,
     /// The transaction that the server begins behind. 0.
@@ -84,6 +93,8 @@ impl Default for ServerConfig {
             events_tell_zxid: false,
             unknown_operations: Vec::new(),
             super_digest: None,
+            sasl: None,
+            required_schemes: Vec::new(),
             server_id: 1,
             first_zxid: 0,
         }

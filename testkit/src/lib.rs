@@ -24,13 +24,13 @@
 //! # What it answers
 //! What a standalone Apache ZooKeeper 3.8.0 answers: replies, error codes and which of several
 //! comes first, stats, transaction numbers, sessions, watches, access control lists of the
-//! schemes `world`, `ip`, `digest` and `auth`, super users, transactions, containers and nodes
-//! with a time to live. The same random requests are sent to it and to a real server, and
+//! schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5, super users,
+//! transactions, containers and nodes with a time to live. The same random requests are sent to it and to a real server, and
 //! whatever differs is a bug; see `tests/differential.rs`. [`ServerConfig`] has switches for
 //! what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! SASL, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
+//! GSSAPI, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
 //! mode, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
 //! and what clients store there has no limit but that.
 #![forbid(unsafe_code)]
@@ -55,6 +55,7 @@ mod path;
 mod processor;
 mod reaper;
 mod reply;
+mod sasl;
 mod server;
 mod sessions;
 pub mod sim;
@@ -69,4 +70,5 @@ pub mod real;
 
 pub use config::ServerConfig;
 pub use fake::{FakeServer, FakeServerBuilder};
+pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};

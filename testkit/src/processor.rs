@@ -30,18 +30,17 @@ impl Server {
         self.sessions.touch(session, now.instant);
         match op {
             op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
+            op::AUTH => self.authenticate(connection, xid, reader),
+            op::SASL => self.sasl(connection, xid, reader),
+            _ if !self.is_authenticated(connection) => {
+                let err = ErrorCode::SessionClosedRequireSaslAuth.code();
+                let zxid = 0;
+                self.reply(connection, ReplyHeader { xid, zxid, err }, Reply::new());
+                self.close_connection(connection);
+            }
             op::PING => {
                 // Whatever number the ping had, its answer has this one.
                 self.answer(connection, xid::PING, Ok(()), Reply::new());
-            }
-            op::AUTH => self.authenticate(connection, xid, reader),
-            op::SASL if reader.buffer("token").is_err() => self.close_connection(connection),
-            op::SASL => {
-                // A server that has no SASL says yes, and null.
-                let mut reply = Reply::new();
-                reply.put_buffer(None);
-                let (zxid, err) = (0, 0);
-                self.reply(connection, ReplyHeader { xid, zxid, err }, reply);
             }
             op::CLOSE_SESSION => {
                 self.end_session(now, session);

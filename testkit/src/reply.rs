@@ -88,6 +88,11 @@ impl Reply {
         if header.err != 0 {
             self.clear();
         }
+        self.finish_whole(header)
+    }
+
+    /// The whole frame. The body stays, even behind an error: that of SASL does.
+    pub(crate) fn finish_whole(mut self, header: ReplyHeader) -> Bytes {
         // A child list may outgrow what a frame can say; no client could read it either.
         let len = i32::try_from(self.frame.len() - LENGTH_LEN).unwrap_or(i32::MAX);
         if let Some(mut front) = self.frame.get_mut(..BODY_AT) {

@@ -12,6 +12,7 @@ use crate::acl::Identities;
 use crate::config::ServerConfig;
 use crate::cuts::Cuts;
 use crate::reply::{self, Reply};
+use crate::sasl::{Exchange, SaslConfig};
 use crate::sessions::Sessions;
 use crate::transaction::{Caller, Transaction};
 use crate::tree::{Stamp, Tree};
@@ -58,6 +59,12 @@ impl Now {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,6 +152,8 @@ pub struct Server {
     zxid_counter: i64,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) cuts: Cuts,
+    /// Proofs of this side are wrong.
+    pub(crate) lies_in_sasl: bool,
     next_connection: ConnectionId,
     /// Connections that owe a handshake, and until when.
     handshakes_due: BTreeSet<(Instant, ConnectionId)>,
@@ -161,6 +170,7 @@ pub(crate) struct Connection {
     peer: IpAddr,
     pub(crate) identities: Identities,
     pub(crate) stage: Stage,
+    pub(crate) sasl: Exchange,
 }
 
 /// How far a connection has come.
@@ -184,6 +194,7 @@ impl Server {
             zxid_counter: config.first_zxid,
             connections: BTreeMap::new(),
             cuts: Cuts::default(),
+            lies_in_sasl: false,
             next_connection: ConnectionId(1),
             handshakes_due: BTreeSet::new(),
             next_reaping: None,
@@ -211,7 +222,7 @@ impl Server {
             return id;
         }
         let due = now.instant + self.config.handshake_timeout;
-        let identities = Identities::new(peer);
+        let identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
         self.handshakes_due.insert((due, id));
         self.connections.insert(
             id,
@@ -219,6 +230,7 @@ impl Server {
                 peer,
                 identities,
                 stage: Stage::Fresh(due),
+                sasl: Exchange::default(),
             },
         );
         id
@@ -344,6 +356,18 @@ impl Server {
     /// 1 is the next one. See [`cut_after_apply`](Self::cut_after_apply).
     pub fn cut_before_apply(&mut self, n: u32) {
         self.cuts.add(n, false);
+    }
+
+    /// Changes whom SASL lets in, for exchanges that begin from now on; see
+    /// [`ServerConfig::sasl`].
+    pub fn set_sasl(&mut self, sasl: Option<SaslConfig>) {
+        self.config.sasl = sasl;
+    }
+
+    /// Gives wrong proofs that this server knows the passwords of SASL, as somebody does who only
+    /// plays a server; or right ones again.
+    pub fn lie_in_sasl(&mut self, lies: bool) {
+        self.lies_in_sasl = lies;
     }
 
     /// Goes on behind another transaction: forwards as after an election, or backwards as a

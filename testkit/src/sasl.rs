@@ -1,0 +1,174 @@
+//! SASL with DIGEST-MD5, as a ZooKeeper server has it that was given users and passwords.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use homing_protocol::digest_md5::{Challenge, Response};
+use homing_protocol::{ErrorCode, Reader, ReplyHeader};
+
+use crate::reply::Reply;
+use crate::server::{ConnectionId, Server};
+
+/// Whom SASL lets in; see [`ServerConfig::sasl`](crate::ServerConfig::sasl).
+///
+/// ```
+/// use homing_testkit::{FakeServer, SaslConfig};
+/// let server = FakeServer::builder()
+///     .config(|config| config.sasl = Some(SaslConfig::new().user("bob", "secret")))
+///     .start()?;
+/// let sasl = server.with_server(|server| format!("{:?}", server.config().sasl));
+/// assert!(sasl.contains("bob") && !sasl.contains("secret"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct SaslConfig {
+    users: BTreeMap<String, String>,
+    /// Whom nobody knows, or who has a wrong password, is let in without an identity
+    /// (`zookeeper.allowSaslFailedClients`). Off.
+    pub allow_failed: bool,
+    /// The user that is a super user (`zookeeper.superUser`). Nobody.
+    pub super_user: Option<String>,
+    /// What the nonces are made from, which are the same for the same connections. Fit for
+    /// tests, and for nothing else.
+    pub seed: u64,
+}
+
+impl SaslConfig {
+    /// Nobody yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets somebody in who knows the password; replaces the one that the user had.
+    #[must_use]
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users.insert(name.into(), password.into());
+        self
+    }
+}
+
+impl fmt::Debug for SaslConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaslConfig")
+            .field("users", &self.users.keys())
+            .field("allow_failed", &self.allow_failed)
+            .field("super_user", &self.super_user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a connection has come with it.
+#[derive(Debug, Default)]
+pub(crate) enum Exchange {
+    /// The first token is to come. Whatever is in it means nothing.
+    #[default]
+    New,
+    Challenged(Challenge),
+    Over,
+}
+
+impl Server {
+    /// Answers a token.
+    pub(crate) fn sasl(&mut self, connection: ConnectionId, xid: i32, mut reader: Reader<'_>) {
+        let Ok(token) = reader.buffer("token") else {
+            return self.close_connection(connection);
+        };
+        let requires_sasl = self.requires("sasl");
+        let (Some(config), Some(known)) =
+            (&self.config.sasl, self.connections.get_mut(&connection))
+        else {
+            // A server that has no SASL says yes, and null.
+            return self.answer_token(connection, xid, Ok(None));
+        };
+        let answer = match &known.sasl {
+            Exchange::New => {
+                let challenge = Challenge::of_zookeeper(&nonce(config.seed, connection));
+                let token = challenge.token();
+                known.sasl = Exchange::Challenged(challenge);
+                Some(token)
+            }
+            Exchange::Challenged(challenge) => {
+                let name_and_proof = accept(config, challenge, &token.unwrap_or_default());
+                known.sasl = Exchange::Over;
+                name_and_proof.map(|(name, mut proof)| {
+                    let is_super = config.super_user.as_deref() == Some(name.as_str());
+                    known.identities.add_sasl(&name, is_super);
+                    if self.lies_in_sasl {
+                        tamper(&mut proof);
+                    }
+                    proof
+                })
+            }
+            Exchange::Over => return self.close_connection(connection),
+        };
+        let refusal = match answer {
+            Some(_) => None,
+            None if requires_sasl => Some(ErrorCode::SessionClosedRequireSaslAuth),
+            None if config.allow_failed => None,
+            None => Some(ErrorCode::AuthFailed),
+        };
+        let is_refused = refusal.is_some();
+        self.answer_token(connection, xid, refusal.map_or(Ok(answer), Err));
+        if is_refused {
+            self.close_connection(connection);
+        }
+    }
+
+    fn answer_token(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        answer: Result<Option<Vec<u8>>, ErrorCode>,
+    ) {
+        let (token, err) = match answer {
+            Ok(token) => (token, 0),
+            Err(code) => (None, code.code()),
+        };
+        let mut reply = Reply::new();
+        reply.put_buffer(token.as_deref());
+        let header = ReplyHeader { xid, zxid: 0, err };
+        self.send(connection, reply.finish_whole(header));
+    }
+
+    /// Whether a connection may ask for anything.
+    pub(crate) fn is_authenticated(&self, connection: ConnectionId) -> bool {
+        let schemes = &self.config.required_schemes;
+        let known = self.connections.get(&connection);
+        schemes.is_empty() || known.is_some_and(|known| known.identities.has_any(schemes))
+    }
+
+    fn requires(&self, scheme: &str) -> bool {
+        let mut schemes = self.config.required_schemes.iter();
+        schemes.any(|required| required == scheme)
+    }
+}
+
+/// The user's name and what proves that the server knows the password, if the client does.
+fn accept(config: &SaslConfig, challenge: &Challenge, token: &[u8]) -> Option<(String, Vec<u8>)> {
+    let response = Response::parse(token).ok()?;
+    let password = config.users.get(&response.user)?;
+    let proof = response.verify(challenge, password)?.token();
+    Some((response.user, proof))
+}
+
+/// Something that a client has not seen before.
+fn nonce(seed: u64, connection: ConnectionId) -> String {
+    let mut state = seed ^ connection.number().rotate_left(32);
+    let mut next = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    (0..3).map(|_| format!("{:016x}", next())).collect()
+}
+
+/// Turns one digit into another one.
+fn tamper(proof: &mut [u8]) {
+    if let Some(last) = proof.last_mut() {
+        *last = if *last == b'0' { b'1' } else { b'0' };
+    }
+}
