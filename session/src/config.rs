@@ -7,6 +7,8 @@ use homing_protocol::SessionPassword;
 use homing_transport::Limits;
 
 use crate::connect_string::Server;
+use crate::login::{Ask, Login};
+use crate::sasl::{Peer, Sasl};
 
 /// Settings of a session. All have defaults but the servers.
 ///
@@ -39,6 +41,15 @@ pub struct Config {
     /// last time that one was heard. `None`, the default, means 4/3 of the session time-out;
     /// `Some(Duration::MAX)` presumes nothing and waits for a server's word.
     pub presume_expired_after: Option<Duration>,
+    /// How every connection proves who is there, before anything else; `None` by default, which
+    /// proves nothing.
+    pub sasl: Option<Sasl>,
+    /// Who is asked, anew for every connection, what identifies the client on it. Why there is
+    /// no answer fails that attempt. `None` by default.
+    pub login: Option<Ask<Peer, Result<Login, String>>>,
+    /// How long that may take; 5 s by default. The stream is open meanwhile, and servers close
+    /// one on which nothing is said for 10 s.
+    pub login_timeout: Duration,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -58,6 +69,9 @@ impl Config {
             limits: Limits::default(),
             resume: None,
             presume_expired_after: None,
+            sasl: None,
+            login: None,
+            login_timeout: Duration::from_secs(5),
             seed: 0,
             first_xid: 1,
         }

@@ -3,10 +3,11 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use homing_protocol::frame::{self, FrameError, LENGTH_LEN};
 use homing_protocol::{
-    ConnectResponse, DecodeError, ErrorCode, Reader, Record, ReplyHeader, WatchedEvent, xid,
+    ConnectResponse, DecodeError, ErrorCode, Reader, Record, ReplyHeader, RequestHeader,
+    WatchedEvent, op, put_buffer, xid,
 };
 use homing_transport::{Fate, Line};
 
@@ -94,6 +95,49 @@ pub(crate) fn read_handshake(input: &mut BytesMut) -> Option<Handshake> {
     })
 }
 
+/// A server's answer to a SASL token.
+pub(crate) enum SaslAnswer {
+    /// Yes, and another token or null.
+    Token(Option<Bytes>),
+    Error(ErrorCode),
+}
+
+/// The longest answer to a token that is waited for, in bytes.
+const SASL_LEN_MAX: usize = 64 << 10;
+
+/// Appends a SASL token as a frame.
+pub(crate) fn put_sasl(out: &mut BytesMut, xid: i32, token: &[u8]) {
+    let len = RequestHeader::LEN + 4 + token.len();
+    out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
+    RequestHeader { xid, op: op::SASL }.encode(out);
+    put_buffer(out, Some(token));
+}
+
+/// Reads the answer to the token that was sent last, if one is due; `None` while it is
+/// incomplete. Nothing else may come before SASL is done.
+pub(crate) fn read_sasl(
+    input: &mut BytesMut,
+    due: Option<i32>,
+) -> Result<Option<SaslAnswer>, String> {
+    let frame = match frame::split(input, SASL_LEN_MAX) {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(format!("it sent {error}")),
+    };
+    let mut reader = Reader::new(&frame);
+    let malformed = |error: DecodeError| format!("its answer is malformed: {error}");
+    let header = ReplyHeader::decode(&frame).map_err(malformed)?;
+    if Some(header.xid) != due {
+        return Err(format!("it sent xid {} in between", header.xid));
+    }
+    if header.err != 0 {
+        return Ok(Some(SaslAnswer::Error(ErrorCode::from_code(header.err))));
+    }
+    reader.skip(ReplyHeader::LEN, "header").map_err(malformed)?;
+    let token = reader.buffer("token").map_err(malformed)?;
+    Ok(Some(SaslAnswer::Token(token)))
+}
+
 /// Says who it may be that answers with something that is not a frame.
 fn describe_stranger(input: &[u8], error: &FrameError) -> String {
     if input.starts_with(b"HTTP") {
@@ -160,10 +204,16 @@ pub(crate) fn read_frames(
     }
 }
 
+/// What a server says to all but authentications of somebody who has not proved who he is, if it
+/// insists on that.
+const AUTH_REQUIRED: i32 = -124;
+
 const EVENT_XID_BYTES: [u8; 4] = xid::NOTIFICATION.to_be_bytes();
 
 fn sort(link: &mut Link, now: Instant, frame: Bytes) -> Result<Option<Inbound>, WhyLost> {
     let header = ReplyHeader::decode(&frame).map_err(bad)?;
+    // Whatever it answers: requests, pings, watches.
+    link.asks_for_auth |= header.err == AUTH_REQUIRED && header.xid != xid::NOTIFICATION;
     match header.xid {
         xid::NOTIFICATION => {
             let mut reader = Reader::new(&frame);
@@ -184,7 +234,7 @@ fn sort(link: &mut Link, now: Instant, frame: Bytes) -> Result<Option<Inbound>, 
         // Its zxid counts for nothing: another batch may not have been caught up with yet.
         xid::SET_WATCHES if link.restorations_due > 0 => {
             link.restorations_due -= 1;
-            if header.err != 0 {
+            if header.err != 0 && header.err != AUTH_REQUIRED {
                 let code = ErrorCode::from_code(header.err);
                 return Err(WhyLost::Protocol(format!(
                     "{code} when watches were restored"

@@ -49,6 +49,9 @@ mod connect_string;
 mod hosts;
 mod inbound;
 mod link;
+mod login;
+mod outside;
+mod sasl;
 mod secret;
 mod session;
 mod stats;
@@ -61,6 +64,11 @@ pub use auth::{Authentication, Authentications};
 pub use config::{Config, Credentials};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
 pub use homing_protocol::EventType;
+pub use login::{Ask, Login};
+pub use outside::Respondent;
+pub use sasl::{
+    DigestMd5, Peer, Sasl, SaslError, SaslExchange, SaslMechanism, SaslRefusal, SaslStep,
+};
 pub use secret::Secret;
 pub use session::{Session, Shared};
 pub use stats::{ExpiryReport, Stats};

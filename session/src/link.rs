@@ -39,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) auths_due: VecDeque<String>,
     /// The scheme of an identity that was refused.
     pub(crate) refused_auth: Option<String>,
+    /// The server takes nothing from somebody who has not proved who he is.
+    pub(crate) asks_for_auth: bool,
     /// Frames of restored watches that were not answered. Counted, not keyed: all have one xid.
     pub(crate) restorations_due: usize,
     /// Everybody was told that the session is connected.
@@ -63,6 +65,7 @@ impl Link {
             preamble: BytesMut::new(),
             auths_due: VecDeque::new(),
             refused_auth: None,
+            asks_for_auth: false,
             restorations_due: 0,
             is_announced: false,
         }

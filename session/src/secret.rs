@@ -26,6 +26,13 @@ impl Secret {
     }
 }
 
+impl From<Vec<u8>> for Secret {
+    /// Takes the only copy.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::answer::ConnectionLost;
 use crate::config::Credentials;
 use crate::connect_string::Server;
+use crate::sasl::SaslRefusal;
 use crate::stats::{ExpiryReport, Stats};
 
 /// Where a session stands.
@@ -132,6 +133,16 @@ pub enum SessionEnd {
         /// The scheme of the identity.
         scheme: String,
     },
+    /// A server did not accept what was to prove who this client is.
+    SaslFailed {
+        /// The mechanism, such as `DIGEST-MD5`.
+        mechanism: String,
+        /// What the server said.
+        why: SaslRefusal,
+    },
+    /// A server takes nothing from clients that have not proved who they are, and this one has
+    /// not.
+    AuthRequired,
     /// What drives it went away: its runtime was shut down, or its thread has failed.
     DriverGone,
 }
@@ -163,6 +174,12 @@ impl fmt::Display for SessionEnd {
             Self::AuthFailed { scheme } => {
                 write!(f, "a server refused an identity of the scheme {scheme:?}")
             }
+            Self::SaslFailed { mechanism, why } => {
+                write!(f, "a server did not accept SASL with {mechanism}: {why}")
+            }
+            Self::AuthRequired => f.write_str(
+                "a server takes nothing from clients that have not proved who they are, and this one has not",
+            ),
             Self::DriverGone => f.write_str(
                 "what drives the session is gone: its runtime was shut down, or its thread failed",
             ),
@@ -226,6 +243,19 @@ pub enum Failure {
     HandshakeTimedOut,
     /// Its answer to the handshake is not ZooKeeper's.
     NotZooKeeper(String),
+    /// What identifies this client on the connection could not be had: whoever was asked says
+    /// why.
+    Login(String),
+    /// Whoever was asked what identifies this client did not say in time.
+    LoginTimedOut,
+    /// It accepted the session, and SASL did not come to an end: this is why. What a server says
+    /// that turns the client away is no failure of an attempt, but
+    /// [the end](SessionEnd::SaslFailed).
+    Sasl(String),
+    /// It accepted the session, and closed the connection before SASL was done.
+    ClosedInSasl,
+    /// It accepted the session, and SASL was not done in time.
+    SaslTimedOut,
     /// It is read-only, and that was not asked for.
     ReadOnly,
     /// There was a connection, and it was lost before it had settled.
@@ -246,6 +276,13 @@ impl fmt::Display for Failure {
                 f.write_str("it accepted the connection and did not answer the handshake in time")
             }
             Self::NotZooKeeper(what) => write!(f, "it does not speak ZooKeeper's protocol: {what}"),
+            Self::Login(error) => write!(f, "what identifies this client could not be had: {error}"),
+            Self::LoginTimedOut => {
+                f.write_str("what identifies this client could not be had in time")
+            }
+            Self::Sasl(what) => write!(f, "SASL failed: {what}"),
+            Self::ClosedInSasl => f.write_str("it closed the connection during SASL"),
+            Self::SaslTimedOut => f.write_str("SASL was not done in time"),
             Self::ReadOnly => f.write_str("it is read-only"),
             Self::Lost(lost) => lost.fmt(f),
         }

@@ -1,16 +1,19 @@
 //! From a name in the configuration to a connection on which the session is accepted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ConnectRequest, SessionPassword};
 use homing_transport::{Action, Outgoing};
 
 use super::{Phase, Session, Why};
+use crate::auth::Authentication;
 use crate::config::Credentials;
 use crate::connect_string::Host;
 use crate::inbound::{self, Handshake};
 use crate::link::Link;
+use crate::login::Login;
 use crate::status::{Attempt, Connection, Failure, SessionEnd, SessionState};
 use crate::timeouts;
 
@@ -93,7 +96,7 @@ impl Session {
         now: Instant,
         sent_at: Instant,
         address: SocketAddr,
-        answer: Handshake,
+        (answer, until, login): (Handshake, Instant, Login),
     ) {
         let asked_for = self.credentials.map(|credentials| credentials.session_id);
         match (answer, asked_for) {
@@ -118,40 +121,43 @@ impl Session {
                 },
                 _,
             ) => {
-                let mut link = Link::new(now, address, session_timeout);
-                // The server has given it from then on, or later.
-                link.lease_from = sent_at;
-                self.connected(now, link, credentials, session_timeout);
+                self.accepted(now, sent_at, credentials, session_timeout);
+                self.identify(now, sent_at, address, (until, login));
             }
         }
     }
 
-    pub(super) fn connected(
+    /// The session is alive: the server has given it from `sent_at` on, or later.
+    fn accepted(
         &mut self,
         now: Instant,
-        mut link: Link,
+        sent_at: Instant,
         credentials: Credentials,
         session_timeout: Duration,
     ) {
         self.credentials = Some(credentials);
         self.session_timeout = session_timeout;
+        self.shared.status.set_credentials(credentials);
+        self.shared
+            .status
+            .update(|stats| stats.heard_at = Some(now));
+        self.extend_lease(sent_at);
+    }
+
+    /// The server knows who is there, or does not ask: the line may go on.
+    pub(super) fn connected(&mut self, mut link: Link, authentications: &[Arc<Authentication>]) {
         self.addresses.clear();
         self.shared.queue.forget_dropped(&mut self.outbox);
-        self.shared.status.set_credentials(credentials);
-        self.shared.status.update(|stats| {
-            stats.connections += 1;
-            stats.heard_at = Some(now);
-        });
-        self.extend_lease(link.lease_from);
-        self.put_preamble(&mut link);
+        self.shared.status.update(|stats| stats.connections += 1);
+        self.put_preamble(&mut link, authentications);
         self.phase = Phase::Connected(Box::new(link));
         self.announce();
     }
 
     /// What a connection is told before any request: the server applies an identity to all that
     /// follows it, and a watch must be set before anything is read that could change.
-    pub(super) fn put_preamble(&self, link: &mut Link) {
-        for authentication in self.shared.authentications.all() {
+    pub(super) fn put_preamble(&self, link: &mut Link, first: &[Arc<Authentication>]) {
+        for authentication in first.iter().chain(&self.shared.authentications.all()) {
             authentication.put_frame(&mut link.preamble);
             link.auths_due.push_back(authentication.scheme.clone());
         }

@@ -52,6 +52,9 @@ impl Session {
         if let Some(scheme) = self.refused_auth(&mut done) {
             return self.end_from_here(SessionEnd::AuthFailed { scheme });
         }
+        if matches!(&self.phase, Phase::Connected(link) if link.asks_for_auth) {
+            return self.end_from_here(SessionEnd::AuthRequired);
+        }
         if let Err(why) = dispatched.and(read) {
             return self.give_up(why);
         }

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod ending;
+mod identifying;
 mod linked;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
 use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
 
 use self::ending::end_answer;
+use self::identifying::Identifying;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
 use crate::config::{Config, Credentials};
@@ -25,6 +27,9 @@ use crate::connect_string::{Host, Server};
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
 use crate::link::Link;
+use crate::login::{Ask, Login};
+use crate::outside::Inquiry;
+use crate::sasl::{Peer, Sasl};
 use crate::secret;
 use crate::status::{Failure, SessionEnd, SessionState, Status};
 use crate::timeouts;
@@ -65,8 +70,8 @@ impl Shared {
 /// See [`Engine`] for how to drive it; the crate's page has an example.
 ///
 /// Connecting is a list of steps, each of which waits for the one before: look the name up,
-/// dial, shake hands. What follows is sent without waiting, in this order: identities, watches,
-/// requests. A SASL exchange will have its place between the two parts.
+/// dial, ask what identifies the client, shake hands, do SASL. What follows is sent without
+/// waiting, in this order: identities, watches, requests.
 #[derive(Debug)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -106,6 +111,9 @@ pub struct Session {
     connect_timeout: Duration,
     presume_expired_after: Option<Duration>,
     reply_len_max: usize,
+    sasl: Option<Sasl>,
+    login: Option<Ask<Peer, Result<Login, String>>>,
+    login_timeout: Duration,
     actions: VecDeque<Action>,
     outbox: Outbox<Answer>,
     wakers: Vec<Waker>,
@@ -129,12 +137,21 @@ enum Phase {
         address: SocketAddr,
         until: Instant,
     },
+    /// The stream is open; somebody was asked what identifies the client on it.
+    AskingLogin {
+        address: SocketAddr,
+        until: Instant,
+        inquiry: Inquiry<Result<Login, String>>,
+    },
     Handshaking {
         address: SocketAddr,
         until: Instant,
         /// When the handshake was given to the driver.
         asked: Option<Instant>,
+        login: Login,
     },
+    /// A server has accepted the session, and SASL is to be done.
+    Identifying(Box<Identifying>),
     Connected(Box<Link>),
     /// The driver was told to hang up, and has not said yet that it has.
     HangingUp {
@@ -198,6 +215,9 @@ impl Session {
             connect_timeout: config.connect_timeout,
             presume_expired_after: config.presume_expired_after,
             reply_len_max: config.reply_len_max,
+            sasl: config.sasl,
+            login: config.login,
+            login_timeout: config.login_timeout,
             actions: VecDeque::new(),
             outbox: Outbox::new(),
             wakers: Vec::new(),
@@ -280,6 +300,11 @@ impl Session {
                 let address = *address;
                 self.hang_up(address, Why::Failed(Failure::HandshakeTimedOut));
             }
+            Phase::AskingLogin { .. } => self.check_login(now),
+            Phase::Identifying(identifying) if identifying.until <= now => {
+                let address = identifying.address;
+                self.hang_up(address, Why::Failed(Failure::SaslTimedOut));
+            }
             Phase::Connected(link) => {
                 if link.settles_at.is_some_and(|at| at <= now) {
                     link.settles_at = None;
@@ -299,6 +324,7 @@ impl Session {
             | Phase::Resolving { .. }
             | Phase::Dialing { .. }
             | Phase::Handshaking { .. }
+            | Phase::Identifying(_)
             | Phase::HangingUp { .. }
             | Phase::Over => {}
         }
@@ -387,31 +413,36 @@ impl Engine for Session {
         self.try_next(now);
     }
 
-    fn handle_connected(&mut self, _now: Instant) {
+    fn handle_connected(&mut self, now: Instant) {
         if let Phase::Dialing { address, until } = self.phase {
-            self.phase = Phase::Handshaking {
-                address,
-                until,
-                asked: None,
-            };
+            self.stream_opened(now, address, until);
         }
     }
 
     fn handle_bytes(&mut self, now: Instant, input: &mut BytesMut) {
-        if let Phase::Handshaking { address, asked, .. } = self.phase {
+        if let Phase::Handshaking {
+            address,
+            asked,
+            until,
+            login,
+        } = &mut self.phase
+        {
+            let (address, until) = (*address, *until);
             match inbound::read_handshake(input) {
                 Some(answer) => {
                     // Somebody who answers unasked is answered from now on.
                     let sent_at = asked.unwrap_or(now);
-                    self.handle_handshake(now, sent_at, address, answer);
+                    let login = std::mem::take(login);
+                    self.handle_handshake(now, sent_at, address, (answer, until, login));
                 }
                 None => return,
             }
         }
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.handle_frames(now, input);
-        } else {
-            input.clear();
+        self.handle_tokens(now, input);
+        match self.phase {
+            Phase::Identifying(_) => {}
+            Phase::Connected(_) => self.handle_frames(now, input),
+            _ => input.clear(),
         }
     }
 
@@ -424,7 +455,10 @@ impl Engine for Session {
                 };
                 (address, Why::Failed(failure))
             }
-            Phase::Handshaking { address, .. } => {
+            Phase::Identifying(identifying) => {
+                (identifying.address, Why::Failed(Failure::ClosedInSasl))
+            }
+            Phase::Handshaking { address, .. } | Phase::AskingLogin { address, .. } => {
                 // A reset says as little as an orderly end: the server did not answer.
                 (address, Why::Failed(Failure::ClosedInHandshake))
             }
@@ -464,6 +498,7 @@ impl Engine for Session {
                 *asked = Some(now);
                 self.put_handshake(out);
             }
+            Phase::Identifying(identifying) => identifying.put_token(out),
             Phase::Connected(link) => {
                 if !link.preamble.is_empty() {
                     let preamble = std::mem::take(&mut link.preamble);
@@ -505,7 +540,9 @@ impl Engine for Session {
             Phase::Pausing { until }
             | Phase::Resolving { until }
             | Phase::Dialing { until, .. }
+            | Phase::AskingLogin { until, .. }
             | Phase::Handshaking { until, .. } => Some(*until),
+            Phase::Identifying(identifying) => Some(identifying.until),
             Phase::Connected(link) => {
                 let ping_at = link.sent_at + timeouts::ping_interval(self.session_timeout);
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
