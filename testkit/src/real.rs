@@ -460,6 +460,7 @@ pub struct Builder {
     tick_time: Duration,
     properties: Vec<(String, String)>,
     system_properties: Vec<(String, String)>,
+    jaas: Option<String>,
 }
 
 impl Default for Builder {
@@ -468,6 +469,7 @@ impl Default for Builder {
             tick_time: Duration::from_millis(500),
             properties: Vec::new(),
             system_properties: Vec::new(),
+            jaas: None,
         }
     }
 }
@@ -507,10 +509,16 @@ impl Builder {
     /// A system property of the JVM (`-Dkey=value`); the last one for a key counts.
     ///
     /// Unless set, `zookeeper.extendedTypesEnabled` is `true` (nodes with a time to live) and
-    /// `org.slf4j.simpleLogger.defaultLogLevel` is `warn`. A JAAS file goes into
-    /// `java.security.auth.login.config`.
+    /// `org.slf4j.simpleLogger.defaultLogLevel` is `warn`.
     pub fn system_property(mut self, key: &str, value: &str) -> Self {
         self.system_properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// The server has SASL, with this JAAS file; see [`jaas_with_users`] for one. The file is
+    /// `jaas.conf` in the server's folder, and read at every start.
+    pub fn jaas(mut self, file: &str) -> Self {
+        self.jaas = Some(file.into());
         self
     }
 
@@ -527,6 +535,7 @@ impl Builder {
             pid: 0,
             version: String::new(),
         };
+        self.write_jaas(server.folder()).map_err(StartError::Io)?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             match server.launch(deadline) {
@@ -545,7 +554,17 @@ impl Builder {
         for (key, value) in &self.properties {
             config += &format!("{key}={value}\n");
         }
+        if self.jaas.is_some() {
+            config += SASL;
+        }
         config
+    }
+
+    fn write_jaas(&self, folder: &Path) -> io::Result<()> {
+        let Some(jaas) = &self.jaas else {
+            return Ok(());
+        };
+        fs::write(folder.join("jaas.conf"), jaas)
     }
 
     fn command_line(&self, installation: &Installation) -> Vec<OsString> {
@@ -554,6 +573,10 @@ impl Builder {
         for (key, value) in &self.system_properties {
             line.push(format!("-D{key}={value}").into());
         }
+        if self.jaas.is_some() {
+            // The JVM runs in the server's folder.
+            line.push("-Djava.security.auth.login.config=./jaas.conf".into());
+        }
         line.push("-cp".into());
         line.push(installation.class_path.as_str().into());
         line.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".into());
@@ -561,6 +584,34 @@ impl Builder {
         line
     }
 }
+
+/// A JAAS file for a server that lets these users in by `DIGEST-MD5`, with their passwords.
+///
+/// ```
+/// let file = homing_testkit::real::jaas_with_users(&[("bob", "se\"cret")]);
+/// assert!(file.contains(r#"user_bob="se\"cret""#));
+/// ```
+///
+/// # Panics
+/// A name has something else in it than letters, digits, `_` and `-`, which the file has no
+/// place for.
+pub fn jaas_with_users(users: &[(&str, &str)]) -> String {
+    let mut file =
+        String::from("Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required");
+    for (name, password) in users {
+        assert!(
+            name.chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')),
+            "a user {name:?}"
+        );
+        let password = password.replace('\\', "\\\\").replace('"', "\\\"");
+        file += &format!("\n  user_{name}=\"{password}\"");
+    }
+    file + ";\n};\n"
+}
+
+const SASL: &str =
+    "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
 
 /// No web server, no wait for the disk (the folder dies with the test), no limit on connections
 /// from one address, and every four-letter word.

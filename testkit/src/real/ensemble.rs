@@ -226,6 +226,7 @@ impl EnsembleBuilder {
         let each = self.each.clone();
         own.properties.extend(each.properties);
         own.system_properties.extend(each.system_properties);
+        own.jaas = each.jaas;
         own.tick_time = each.tick_time;
         own
     }
@@ -266,6 +267,7 @@ impl EnsembleBuilder {
                 .and_then(|()| fs::write(member.data_folder().join("myid"), format!("{id}\n")))
                 .and_then(|()| fs::write(folder.join("zoo.cfg.dynamic"), &addresses))
                 .and_then(|()| fs::write(folder.join("zoo.cfg"), config))
+                .and_then(|()| builder.write_jaas(folder))
                 .map_err(StartError::Io)?;
         }
         Ok(Ensemble { members })
