@@ -1,13 +1,15 @@
 //! What a session is started with.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing_protocol::SessionPassword;
 use homing_transport::Limits;
 
 use crate::connect_string::Server;
-use crate::login::{Ask, Login};
+use crate::login::Login;
+use crate::outside::Ask;
 use crate::sasl::{Peer, Sasl};
 
 /// Settings of a session. All have defaults but the servers.
@@ -50,6 +52,11 @@ pub struct Config {
     /// How long that may take; 5 s by default. The stream is open meanwhile, and servers close
     /// one on which nothing is said for 10 s.
     pub login_timeout: Duration,
+    /// Who is asked for the addresses of a server that is a name, before the system is; he may
+    /// leave it to the system with `None`. `None` by default.
+    pub names: Option<Ask<Server, Addresses>>,
+    /// Who is asked which servers there are. `None` by default: those above, and no others.
+    pub server_list: Option<ServerSource>,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -72,10 +79,40 @@ impl Config {
             sasl: None,
             login: None,
             login_timeout: Duration::from_secs(5),
+            names: None,
+            server_list: None,
             seed: 0,
             first_xid: 1,
         }
     }
+}
+
+/// The addresses that a name has, if they are known, or why they are not.
+pub(crate) type Addresses = Result<Option<Vec<SocketAddr>>, String>;
+
+/// The servers, if others than before are known, or why they are not.
+pub(crate) type Servers = Result<Option<Vec<Server>>, String>;
+
+/// Somebody who knows which servers there are. He is asked when the session begins, when a
+/// connection is lost, and after every fruitless pass over the servers that are known; nothing
+/// waits for the answer as long as some are.
+///
+/// ```
+/// use homing_session::{Ask, ConnectString, ServerSource};
+/// let names = "zk.example.org".parse::<ConnectString>()?.servers;
+/// let source = ServerSource {
+///     name: names[0].clone(),
+///     ask: Ask::new(|(), respondent| respondent.answer(Err("nobody knows".into()))),
+/// };
+/// # let _ = source;
+/// # Ok::<(), homing_session::ConnectStringError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ServerSource {
+    /// In whose place a failure to get the list is reported.
+    pub name: Server,
+    /// Who is asked.
+    pub ask: Ask<(), Servers>,
 }
 
 /// What it takes to resume a session: with this, any process can take it over. As secret as a

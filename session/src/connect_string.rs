@@ -14,6 +14,9 @@ const DEFAULT_PORT: u16 = 2181;
 /// The default port is 2181. An IPv6 address stands in brackets where a port follows. Spaces
 /// around servers are ignored. The chroot is a path; every path of the client lies below it.
 ///
+/// In place of the servers there may be the name of a record that lists them in DNS:
+/// `dns-srv://_zookeeper._tcp.example.org[/chroot]`.
+///
 /// ```
 /// use homing_session::ConnectString;
 /// let parsed: ConnectString = "zk1, zk2:2182,[::1]:2183/app".parse()?;
@@ -27,10 +30,12 @@ const DEFAULT_PORT: u16 = 2181;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectString {
-    /// The servers, in the order of the string; one at least.
+    /// The servers, in the order of the string; one at least, unless DNS lists them.
     pub servers: Vec<Server>,
     /// The chroot without a slash at its end; empty for none.
     pub chroot: String,
+    /// The name of a record in DNS that lists the servers.
+    pub srv: Option<String>,
 }
 
 /// One server.
@@ -89,6 +94,14 @@ impl FromStr for ConnectString {
             input: input.into(),
             what,
         };
+        if let Some(rest) = input.strip_prefix(SRV) {
+            let (name, chroot) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            return Ok(Self {
+                servers: Vec::new(),
+                chroot: parse_chroot(chroot).map_err(error)?,
+                srv: Some(parse_name(name.trim()).map_err(error)?),
+            });
+        }
         if let Some((scheme, _)) = input.split_once("://") {
             return Err(error(What::Scheme(scheme.into())));
         }
@@ -111,19 +124,36 @@ impl FromStr for ConnectString {
             .enumerate()
             .map(parse)
             .collect::<Result<_, _>>()?;
-        let chroot = chroot.trim_end();
-        if !chroot.is_empty() {
-            validate_path(chroot).map_err(|why| error(What::Chroot(why)))?;
-        }
         Ok(Self {
             servers,
-            chroot: if chroot == "/" {
-                String::new()
-            } else {
-                chroot.into()
-            },
+            chroot: parse_chroot(chroot).map_err(error)?,
+            srv: None,
         })
     }
+}
+
+/// What stands before the name of a record that lists the servers.
+const SRV: &str = "dns-srv://";
+
+fn parse_chroot(chroot: &str) -> Result<String, What> {
+    let chroot = chroot.trim_end();
+    if !chroot.is_empty() {
+        validate_path(chroot).map_err(What::Chroot)?;
+    }
+    Ok(if chroot == "/" { "" } else { chroot }.into())
+}
+
+/// A name as DNS has them: labels of 1 to 63 letters, 253 in all.
+fn parse_name(name: &str) -> Result<String, What> {
+    let is_label = |label: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        (1..=63).contains(&label.len()) && label.chars().all(is_part)
+    };
+    let short = name.strip_suffix('.').unwrap_or(name);
+    if short.len() > 253 || !short.split('.').all(is_label) {
+        return Err(What::SrvName(name.into()));
+    }
+    Ok(short.into())
 }
 
 fn parse_server(text: &str) -> Result<Server, &'static str> {
@@ -202,6 +232,7 @@ enum What {
     },
     Chroot(PathError),
     Scheme(String),
+    SrvName(String),
 }
 
 impl fmt::Display for ConnectStringError {
@@ -216,6 +247,7 @@ impl fmt::Display for ConnectStringError {
                 write!(f, "server {position}, {text:?}: {why}")
             }
             What::Chroot(why) => write!(f, "the chroot is not a path: {why}"),
+            What::SrvName(name) => write!(f, "{name:?} is no name that DNS could have"),
             What::Scheme(scheme) => {
                 write!(
                     f,
@@ -247,6 +279,16 @@ mod tests {
             "http://zk1:2181",
             "a scheme (http) is no part of it: begin with the first server",
         );
+        check("dns-srv://", "\"\" is no name that DNS could have");
+        check(
+            "dns-srv://a..b/x",
+            "\"a..b\" is no name that DNS could have",
+        );
+        check("dns-srv://a,b", "\"a,b\" is no name that DNS could have");
+        check(
+            "dns-srv://a/b/",
+            "the chroot is not a path: it ends with a slash",
+        );
         check("[::1", "a bracket is not closed");
         check("[zk1]:2181", "the brackets do not hold an IPv6 address");
         check("[::1]2181", "a colon must follow the bracket");
@@ -266,6 +308,11 @@ mod tests {
             servers,
             ["10.0.0.1:2181", "[::1]:2181", "[fe80::1]:2181", "a_b.c:1"]
         );
-        assert_eq!(parsed.chroot, "");
+        assert_eq!((parsed.chroot.as_str(), parsed.srv), ("", None));
+        let parsed: ConnectString = "dns-srv://_zookeeper._tcp.example.org./app"
+            .parse()
+            .unwrap();
+        assert_eq!((parsed.servers.len(), parsed.chroot.as_str()), (0, "/app"));
+        assert_eq!(parsed.srv.unwrap(), "_zookeeper._tcp.example.org");
     }
 }

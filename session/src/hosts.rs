@@ -83,6 +83,23 @@ impl Hosts {
         self.away_since = None;
     }
 
+    /// Takes these servers from now on. If they are others, the pass begins anew.
+    pub(crate) fn replace(&mut self, servers: Vec<Server>) {
+        let mut unique: Vec<Server> = Vec::new();
+        for server in servers {
+            if !unique.contains(&server) {
+                unique.push(server);
+            }
+        }
+        let is_same = unique.len() == self.servers.len()
+            && unique.iter().all(|server| self.servers.contains(server));
+        if !is_same {
+            unique.shuffle(&mut self.rng);
+            (self.next, self.left) = (0, unique.len());
+            self.servers = unique;
+        }
+    }
+
     /// The addresses of a name, in an order of our own: resolvers tend to give everybody the
     /// same one first.
     pub(crate) fn shuffle<T>(&mut self, addresses: &mut [T]) {

@@ -61,11 +61,11 @@ mod watches;
 
 pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, WhyLost};
 pub use auth::{Authentication, Authentications};
-pub use config::{Config, Credentials};
+pub use config::{Config, Credentials, ServerSource};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
 pub use homing_protocol::EventType;
-pub use login::{Ask, Login};
-pub use outside::Respondent;
+pub use login::Login;
+pub use outside::{Ask, Respondent};
 pub use sasl::{
     DigestMd5, Peer, Sasl, SaslError, SaslExchange, SaslMechanism, SaslRefusal, SaslStep,
 };

@@ -228,10 +228,14 @@ impl fmt::Display for Attempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Its name has no address, says the system.
+    /// Its name has no address, says the system, or whoever was asked.
     Resolve(String),
-    /// The system did not say in time what address its name has.
+    /// Nobody did say in time what address its name has.
     ResolveTimedOut,
+    /// Which servers there are could not be found out: whoever was asked says why.
+    Servers(String),
+    /// Whoever was asked which servers there are did not say in time.
+    ServersTimedOut,
     /// It could not be connected to, says the system.
     Connect(String),
     /// It neither accepted nor refused in time.
@@ -267,6 +271,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Resolve(error) => write!(f, "its name could not be looked up: {error}"),
             Self::ResolveTimedOut => f.write_str("its name could not be looked up in time"),
+            Self::Servers(error) => write!(f, "the list of servers could not be had: {error}"),
+            Self::ServersTimedOut => f.write_str("the list of servers could not be had in time"),
             Self::Connect(error) => write!(f, "it could not be connected to: {error}"),
             Self::ConnectTimedOut => f.write_str("it did not accept a connection in time"),
             Self::ClosedInHandshake => f.write_str(

@@ -30,6 +30,9 @@ pub(crate) fn attempt_max(time_left: Duration, servers: usize) -> Duration {
     share.clamp(Duration::from_millis(200), Duration::from_secs(10))
 }
 
+/// How long whoever knows which servers there are may take to say so.
+pub(crate) const SERVER_LIST_MAX: Duration = Duration::from_secs(5);
+
 /// How long a close waits for the answer to the first handshake when it comes in between: whoever
 /// closes what has not begun should not wait for a server that is stuck.
 pub(crate) const LAST_HANDSHAKE_MAX: Duration = Duration::from_secs(1);

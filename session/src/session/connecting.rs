@@ -29,6 +29,7 @@ impl Session {
         }
         let Some(server) = self.hosts.next(now) else {
             let until = now + self.hosts.new_pass(now);
+            self.ask_for_servers(now);
             self.phase = Phase::Pausing { until };
             return;
         };
@@ -40,14 +41,8 @@ impl Session {
                 self.dial(now, address);
             }
             Host::Name(name) => {
-                self.actions.push_back(Action::Resolve {
-                    host: name.clone(),
-                    port: server.port,
-                });
-                self.phase = Phase::Resolving {
-                    until: now + self.attempt_max,
-                };
-                self.server = Some(server);
+                let name = name.clone();
+                self.look_up(now, server, &name);
             }
         }
     }
@@ -184,18 +179,21 @@ impl Session {
     }
 
     pub(super) fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
+        let Some(server) = self.server.clone() else {
+            return;
+        };
+        self.note_failure(Attempt {
+            server,
+            address,
+            failure,
+        });
+    }
+
+    pub(super) fn note_failure(&mut self, attempt: Attempt) {
         self.failed_attempts += 1;
         self.shared
             .status
             .update(|stats| stats.failed_attempts += 1);
-        let Some(server) = self.server.clone() else {
-            return;
-        };
-        let attempt = Attempt {
-            server,
-            address,
-            failure,
-        };
         // A lasting outage is worth a line now and then, not a line for each attempt.
         if self.failed_attempts.is_power_of_two() {
             let attempts = self.failed_attempts;

@@ -12,7 +12,6 @@ use super::{Phase, Session, Why};
 use crate::inbound::{self, SaslAnswer};
 use crate::link::Link;
 use crate::login::Login;
-use crate::outside::Inquiry;
 use crate::sasl::{Peer, SaslError, SaslExchange, SaslRefusal, SaslStep};
 use crate::secret::Secret;
 use crate::status::{Failure, SessionEnd};
@@ -43,8 +42,7 @@ impl Session {
         let (Some(ask), Some(peer)) = (&self.login, peer) else {
             return self.shake_hands(address, until, Login::default());
         };
-        let (inquiry, respondent) = Inquiry::new(&self.shared.queue);
-        ask.ask(peer, respondent);
+        let inquiry = ask.ask(&self.shared.queue, peer, self.login_timeout);
         self.phase = Phase::AskingLogin {
             address,
             until: now + self.login_timeout,

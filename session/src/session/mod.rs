@@ -4,6 +4,7 @@ mod connecting;
 mod ending;
 mod identifying;
 mod linked;
+mod naming;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,15 +21,16 @@ use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
 
 use self::ending::end_answer;
 use self::identifying::Identifying;
+use self::naming::ServerList;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
-use crate::config::{Config, Credentials};
-use crate::connect_string::{Host, Server};
+use crate::config::{Addresses, Config, Credentials};
+use crate::connect_string::Server;
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
 use crate::link::Link;
-use crate::login::{Ask, Login};
-use crate::outside::Inquiry;
+use crate::login::Login;
+use crate::outside::{Ask, Inquiry};
 use crate::sasl::{Peer, Sasl};
 use crate::secret;
 use crate::status::{Failure, SessionEnd, SessionState, Status};
@@ -114,6 +116,8 @@ pub struct Session {
     sasl: Option<Sasl>,
     login: Option<Ask<Peer, Result<Login, String>>>,
     login_timeout: Duration,
+    names: Option<Ask<Server, Addresses>>,
+    list: Option<ServerList>,
     actions: VecDeque<Action>,
     outbox: Outbox<Answer>,
     wakers: Vec<Waker>,
@@ -130,8 +134,10 @@ enum Phase {
     },
     /// Not begun, or a pause is over.
     Idle,
+    /// Somebody else is asked what the name means, or else the system.
     Resolving {
         until: Instant,
+        inquiry: Option<Inquiry<Addresses>>,
     },
     Dialing {
         address: SocketAddr,
@@ -218,6 +224,8 @@ impl Session {
             sasl: config.sasl,
             login: config.login,
             login_timeout: config.login_timeout,
+            names: config.names,
+            list: config.server_list.map(ServerList::from),
             actions: VecDeque::new(),
             outbox: Outbox::new(),
             wakers: Vec::new(),
@@ -240,6 +248,8 @@ impl Session {
                     },
                     settled,
                 );
+                // There may be others by now. The next one is tried without waiting.
+                self.ask_for_servers(now);
             }
             Why::Ended(end) => {
                 // What was handed over is told apart from what was not, as ever.
@@ -286,12 +296,12 @@ impl Session {
             });
         }
         match &mut self.phase {
-            Phase::Idle => self.try_next(now),
-            Phase::Pausing { until } if *until <= now => self.try_next(now),
-            Phase::Resolving { until } if *until <= now => {
-                self.failed(None, Failure::ResolveTimedOut);
+            Phase::Idle => {
+                self.ask_for_servers(now);
                 self.try_next(now);
             }
+            Phase::Pausing { until } if *until <= now => self.try_next(now),
+            Phase::Resolving { .. } => self.check_resolved(now),
             Phase::Dialing { address, until } if *until <= now => {
                 let address = *address;
                 self.hang_up(address, Why::Failed(Failure::ConnectTimedOut));
@@ -321,7 +331,6 @@ impl Session {
                 }
             }
             Phase::Pausing { .. }
-            | Phase::Resolving { .. }
             | Phase::Dialing { .. }
             | Phase::Handshaking { .. }
             | Phase::Identifying(_)
@@ -376,6 +385,7 @@ impl Engine for Session {
             self.close_until = Some(now + within);
             self.close_before_it_began(now);
         }
+        self.check_list(now);
         self.check_timers(now);
         self.unwatch();
     }
@@ -388,29 +398,14 @@ impl Engine for Session {
     }
 
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
-        let Phase::Resolving { until } = self.phase else {
+        let Phase::Resolving {
+            until,
+            inquiry: None,
+        } = self.phase
+        else {
             return;
         };
-        match addresses {
-            Ok(mut addresses) if !addresses.is_empty() => {
-                if let Some(Server {
-                    host: Host::Name(name),
-                    ..
-                }) = &self.server
-                {
-                    let ips = addresses.iter().map(SocketAddr::ip).collect();
-                    self.resolved.insert(name.clone(), ips);
-                }
-                self.hosts.shuffle(&mut addresses);
-                // The lookup has taken its part.
-                let time_left = until.saturating_duration_since(now);
-                self.attempt_max = timeouts::attempt_max(time_left, addresses.len());
-                self.addresses = addresses.into();
-            }
-            Ok(_) => self.failed(None, Failure::Resolve("the name has no address".into())),
-            Err(error) => self.failed(None, Failure::Resolve(error.to_string())),
-        }
-        self.try_next(now);
+        self.resolved(now, until, addresses.map_err(|error| error.to_string()));
     }
 
     fn handle_connected(&mut self, now: Instant) {
@@ -538,7 +533,7 @@ impl Engine for Session {
             // The driver is about to answer, or never will.
             Phase::Over | Phase::HangingUp { .. } => return None,
             Phase::Pausing { until }
-            | Phase::Resolving { until }
+            | Phase::Resolving { until, .. }
             | Phase::Dialing { until, .. }
             | Phase::AskingLogin { until, .. }
             | Phase::Handshaking { until, .. } => Some(*until),
@@ -556,7 +551,8 @@ impl Engine for Session {
             _ => self.presumed_expired_at(),
         };
         let deadline = self.shared.queue.poll_timeout();
-        let wanted = [phase, presumption, self.close_until]
+        let list = self.list.as_ref().and_then(ServerList::until);
+        let wanted = [phase, presumption, list, self.close_until]
             .into_iter()
             .flatten()
             .min();
