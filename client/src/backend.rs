@@ -9,6 +9,26 @@ pub use homing_transport_nio::Nio;
 #[cfg(feature = "tokio")]
 pub use homing_transport_tokio::Tokio;
 
+/// The runtime around what drives a session, where code of a user's may rely on it.
+#[cfg(feature = "tokio")]
+pub(crate) use homing_transport_tokio::Context;
+
+/// There is no runtime around anything.
+#[cfg(not(feature = "tokio"))]
+#[derive(Debug)]
+pub(crate) struct Context;
+
+#[cfg(not(feature = "tokio"))]
+impl Context {
+    pub(crate) fn current() -> Self {
+        Self
+    }
+
+    pub(crate) fn enter(&self) -> Self {
+        Self
+    }
+}
+
 #[cfg(any(feature = "nio", feature = "tokio"))]
 use crate::builder::Builder;
 

@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use homing_protocol::{Acl, frame};
-use homing_session::{Config, ConnectString, Credentials, Session};
+use homing_session::{Ask, Config, ConnectString, Credentials, Server, ServerSource, Session};
 use homing_transport::{Transport, block_on};
 
 use crate::backend;
 use crate::client::{Client, Core, Settings};
 use crate::error::Error;
+use crate::srv::SrvResolver;
 
 /// Settings of a client, each with its default, and three ways to make it.
 ///
@@ -29,6 +30,10 @@ use crate::error::Error;
 /// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
 /// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
 /// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
+/// | [`sasl`](Self::sasl) | none |
+/// | [`login`](Self::login) | nobody in particular |
+/// | [`login_timeout`](Self::login_timeout) | 5 s |
+/// | [`resolver`](Self::resolver) | the connect string and the system's names |
 /// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
 ///
 /// ```
@@ -54,7 +59,10 @@ pub struct Builder {
     settings: Settings,
     transport: Option<Arc<dyn Transport>>,
     has_seed: bool,
+    server_list: Option<AskServers>,
 }
+
+type AskServers = Ask<(), Result<Option<Vec<Server>>, String>>;
 
 impl Builder {
     pub(crate) fn new(connect_string: &str) -> Self {
@@ -68,6 +76,7 @@ impl Builder {
             },
             transport: None,
             has_seed: false,
+            server_list: None,
         }
     }
 
@@ -199,7 +208,20 @@ impl Builder {
         let connect_string: ConnectString =
             self.connect_string.parse().map_err(Error::ConnectString)?;
         self.check()?;
+        let mut name = connect_string.servers.first().cloned();
+        if let Some(srv) = connect_string.srv {
+            if self.server_list.is_some() {
+                let what = "a connect string with dns-srv:// has a resolver already".into();
+                return Err(Error::Misuse { what });
+            }
+            self.set_resolver(Arc::new(SrvResolver::new(&srv)));
+            let as_server: ConnectString = srv.parse().map_err(Error::ConnectString)?;
+            name = as_server.servers.into_iter().next();
+        }
         self.config.servers = connect_string.servers;
+        self.config.server_list = name
+            .zip(self.server_list)
+            .map(|(name, ask)| ServerSource { name, ask });
         if !self.has_seed {
             self.config.seed = rand::random();
         }
@@ -211,6 +233,14 @@ impl Builder {
         Ok(Client::new(core, connect_string.chroot))
     }
 
+    pub(crate) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    pub(crate) fn set_server_list(&mut self, ask: AskServers) {
+        self.server_list = Some(ask);
+    }
+
     fn check(&self) -> Result<(), Error> {
         let misuse = |what: &str| Err(Error::Misuse { what: what.into() });
         if self.config.session_timeout < Duration::from_millis(1) {
@@ -218,6 +248,9 @@ impl Builder {
         }
         if i32::try_from(self.config.session_timeout.as_millis()).is_err() {
             return misuse("the session time-out is more than 24 days");
+        }
+        if self.config.login_timeout.is_zero() {
+            return misuse("the time-out of the login provider is zero");
         }
         if self.config.connect_timeout.is_zero() {
             return misuse("the connect time-out is zero");

@@ -35,24 +35,34 @@ mod backend;
 mod builder;
 mod client;
 mod error;
+mod helper;
+mod login;
 pub mod ops;
 mod request;
+mod resolver;
+mod srv;
 mod state;
 mod watcher;
 
+pub use async_trait::async_trait;
 pub use auth::{AddAuth, PendingAuth};
 pub use backend::*;
 pub use builder::{Builder, Connect};
 pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
+pub use helper::BoxError;
 pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
 pub use homing_session::{
     Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
-    ExpiryReport, Failure, Host, Server, SessionEnd, SessionState, StateChange,
-    Stats as SessionStats, WatchEvent, WhyLost,
+    ExpiryReport, Failure, Host, Peer, SaslError, SaslExchange, SaslMechanism, SaslRefusal,
+    SaslStep, Secret, Server, SessionEnd, SessionState, StateChange, Stats as SessionStats,
+    WatchEvent, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
+pub use login::{Login, LoginProvider, Sasl};
 pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
 pub use request::{Operation, Pending, Request, Running};
+pub use resolver::Resolver;
+pub use srv::SrvResolver;
 pub use state::StateChanges;
 pub use watcher::{Read, Watcher};

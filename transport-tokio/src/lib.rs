@@ -26,7 +26,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use homing_transport::{Driver as DriverHandle, Engine, StartError, Transport};
-use tokio::runtime::{self, Handle};
+use tokio::runtime::{self, EnterGuard, Handle};
 
 pub use dial::{Dial, TcpDial};
 pub use driver::Driver;
@@ -141,6 +141,41 @@ fn run_in_thread(task: impl Future<Output = ()> + Send + 'static) -> Result<(), 
             "the tokio transport's thread ended as it began",
         )),
     }
+}
+
+/// The runtime around a piece of code, for code that runs elsewhere and asks for it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let context = homing_transport_tokio::Context::current();
+/// let elsewhere = std::thread::spawn(move || {
+///     let _entered = context.enter();
+///     tokio::runtime::Handle::try_current().is_ok()
+/// });
+/// assert!(elsewhere.join().unwrap());
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Context(Option<Handle>);
+
+impl Context {
+    /// That of the caller, if there is one.
+    pub fn current() -> Self {
+        Self(Handle::try_current().ok())
+    }
+
+    /// Makes timers, sockets and `spawn` of the runtime work on this thread, until what is
+    /// returned is dropped.
+    pub fn enter(&self) -> impl Drop + '_ {
+        Entered(self.0.as_ref().map(Handle::enter))
+    }
+}
+
+struct Entered<'a>(#[allow(dead_code, reason = "it is for dropping")] Option<EnterGuard<'a>>);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {}
 }
 
 impl<D: fmt::Debug> fmt::Debug for Tokio<D> {
