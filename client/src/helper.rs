@@ -21,6 +21,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// of piling up threads.
 const QUESTIONS_MAX: usize = 64;
 
+/// How much longer a future is polled than somebody waits for it, who says then that it was late.
+const GRACE: Duration = Duration::from_secs(1);
+
 static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
 
 /// A question to somebody, answered by a future that is polled on a thread of its own. Neither
@@ -57,7 +60,7 @@ where
         let _counted = counted;
         // What a runtime has (timers, sockets) works as if the future ran inside.
         let _entered = context.enter();
-        if let Some(answer) = poll_for(respondent.within(), run()) {
+        if let Some(answer) = poll_for(respondent.within() + GRACE, run()) {
             respondent.answer(answer.map_err(|error| with_causes(&*error)));
         }
     };

@@ -61,17 +61,13 @@ impl SrvResolver {
         self
     }
 
-    fn ask(&self, name: &str, kind: Kind) -> Result<Vec<Record>, BoxError> {
-        // Whoever writes such a name has made a mistake, or means harm.
-        let is_name = format!("dns-srv://{name}").parse::<ConnectString>().is_ok();
-        if !is_name || name.contains('/') {
-            return Err(format!("{name:?} is no name that DNS could have").into());
-        }
-        let nameservers = match &self.nameservers {
+    fn nameservers_now(&self) -> Result<Vec<SocketAddr>, BoxError> {
+        let mut nameservers = match &self.nameservers {
             Some(nameservers) => nameservers.clone(),
             None => system_nameservers()?,
         };
-        ask_all(&nameservers, name, kind)
+        nameservers.truncate(NAMESERVERS_MAX);
+        Ok(nameservers)
     }
 }
 
@@ -81,7 +77,8 @@ impl Resolver for SrvResolver {
         if self.nameservers.is_none() {
             return Ok(None);
         }
-        let found = [Kind::A, Kind::Aaaa].map(|kind| self.ask(host, kind));
+        let mut nameservers = self.nameservers_now()?;
+        let found = [Kind::A, Kind::Aaaa].map(|kind| ask(&mut nameservers, host, kind));
         let mut addresses = Vec::new();
         let mut failure = None;
         for found in found {
@@ -100,7 +97,7 @@ impl Resolver for SrvResolver {
     }
 
     async fn servers(&self) -> Result<Option<Vec<Server>>, BoxError> {
-        let found = self.ask(&self.name, Kind::Srv)?;
+        let found = ask(&mut self.nameservers_now()?, &self.name, Kind::Srv)?;
         let servers: Vec<_> = found.into_iter().filter_map(server).collect();
         if servers.is_empty() {
             return Err(format!("{} lists no servers", self.name).into());
@@ -122,12 +119,19 @@ fn server(record: Record) -> Option<Server> {
     parsed.servers.into_iter().next()
 }
 
-/// Asks one name server after the other, until one answers.
-fn ask_all(nameservers: &[SocketAddr], name: &str, kind: Kind) -> Result<Vec<Record>, BoxError> {
+/// Asks one name server after the other, until one answers. It is the first in the list then.
+fn ask(nameservers: &mut [SocketAddr], name: &str, kind: Kind) -> Result<Vec<Record>, BoxError> {
+    // Whoever writes such a name has made a mistake, or means harm.
+    let is_name = format!("dns-srv://{name}").parse::<ConnectString>().is_ok();
+    if !is_name || name.contains('/') {
+        return Err(format!("{name:?} is no name that DNS could have").into());
+    }
     let give_up = Instant::now() + ALL_WITHIN;
     let mut failure = BoxError::from("no name server is known");
-    let nameservers = nameservers.iter().take(NAMESERVERS_MAX);
-    for nameserver in nameservers.cycle().take(NAMESERVERS_MAX * ROUNDS) {
+    for _ in 0..nameservers.len() * ROUNDS {
+        let Some(nameserver) = nameservers.first() else {
+            break;
+        };
         if Instant::now() >= give_up {
             break;
         }
@@ -139,6 +143,7 @@ fn ask_all(nameservers: &[SocketAddr], name: &str, kind: Kind) -> Result<Vec<Rec
             Err(error) => error.into(),
         };
         failure = format!("{name} at the name server {nameserver}: {failure}").into();
+        nameservers.rotate_left(1);
     }
     Err(failure)
 }
@@ -274,8 +279,7 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_are_not_asked_for() {
-        let resolver = SrvResolver::new("a..b").nameservers(&[([127, 0, 0, 1], 9).into()]);
-        let error = resolver.ask("a..b", Kind::Srv).unwrap_err();
+        let error = ask(&mut [([127, 0, 0, 1], 9).into()], "a..b", Kind::Srv).unwrap_err();
         assert_eq!(error.to_string(), "\"a..b\" is no name that DNS could have");
     }
 }
