@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use homing::{
-    Acl, Client, Credentials, Error, ErrorCode, SessionEnd, SessionState, StartError, Transport,
+    Acl, Client, Credentials, Error, ErrorCode, Login, Sasl, SessionEnd, SessionState, StartError,
+    Transport,
 };
-use homing_testkit::FakeServer;
+use homing_protocol::digest_md5::Challenge;
+use homing_testkit::{FakeServer, SaslConfig};
 use homing_transport::{Driver, Engine};
 use support::script::Script;
 use support::{Backend, poll_once, run};
@@ -247,6 +249,7 @@ async fn nothing_is_told(backend: Backend) {
     let mut secrets = Secrets::default();
     everyday(backend, &prints, &mut secrets).await;
     refused_identities(backend, &prints, &mut secrets).await;
+    logins(backend, &prints, &mut secrets).await;
     bad_days(backend, &prints, &mut secrets).await;
     parrots(backend, &prints, &mut secrets).await;
 
@@ -388,6 +391,60 @@ async fn refused_identities(backend: Backend, prints: &Arc<Prints>, secrets: &mu
     prints.display(&report);
 }
 
+/// SASL, with right and wrong passwords, from the builder and from a provider.
+async fn logins(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets) {
+    const PASSWORD: &str = "canary-of-sasl-0x5A51";
+    const WRONG: &str = "canary-that-is-wrong-0x0";
+    const DIGEST: &str = "canary-of-a-login-0xD16";
+    secrets.add("a password of SASL", PASSWORD.as_bytes());
+    secrets.add("a wrong password of SASL", WRONG.as_bytes());
+    secrets.add("a password of a login", DIGEST.as_bytes());
+    let users = SaslConfig::new().user("bob", PASSWORD);
+    prints.debug(&users);
+    let server = FakeServer::builder().config(|config| config.sasl = Some(users));
+    prints.debug(&server);
+    let server = server.start().unwrap();
+    let right = Sasl::digest_md5("bob", PASSWORD);
+    let login = Login::new()
+        .sasl(right.clone())
+        .digest("ann", DIGEST)
+        .auth("digest", format!("eve:{DIGEST}").as_bytes());
+    prints.debug((&right, &login));
+    let builder = peek(backend, prints, &server.connect_string());
+    let builder = builder.sasl(right.clone()).login(login);
+    prints.debug(&builder);
+    let client = builder.connect().await.unwrap();
+    client
+        .create("/mine", b"")
+        .acl(Acl::creator_all())
+        .await
+        .unwrap();
+    prints.debug(&client);
+    prints.debug(client.stats());
+    for entry in client.acl("/mine").await.unwrap().entries {
+        if let Some((_, hash)) = entry.id.id.split_once(':') {
+            secrets.add("a hash", hash.as_bytes());
+        }
+    }
+    server.cut_connections();
+    until("it is back", || client.stats().session.connections > 1);
+    client.get("/mine").await.unwrap();
+
+    // What the server is sent is as good as a password to somebody who guesses.
+    let wrong = peek(backend, prints, &server.connect_string());
+    let wrong = wrong.sasl(Sasl::digest_md5("bob", WRONG));
+    prints.error(&wrong.connect().await.unwrap_err());
+    server.with_server(|server| server.lie_in_sasl(true));
+    let liar = peek(backend, prints, &server.connect_string()).sasl(right.clone());
+    let liar = liar.connect_timeout(MOMENT * 10).connect().await;
+    prints.error(&liar.unwrap_err());
+    server.with_server(|server| server.set_sasl(None));
+    let without = peek(backend, prints, &server.connect_string()).sasl(right.clone());
+    prints.error(&without.connect().await.unwrap_err());
+    let without = peek(backend, prints, &server.connect_string()).sasl(right.optional());
+    without.connect().await.unwrap();
+}
+
 /// Everything that goes wrong without anybody's fault.
 async fn bad_days(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets) {
     const PROOF: &[u8] = b"bob:canary-of-bad-days-1";
@@ -458,6 +515,7 @@ async fn parrots(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets) 
     const PROOF: &[u8] = b"bob:canary-of-the-parrot";
     secrets.add("what the parrot was told", PASSWORD);
     secrets.add("what the parrot was told", &PROOF[4..]);
+    secrets.add("the parrot's password of SASL", b"canary-of-the-parrot");
     let credentials = Credentials::new(support::script::SESSION_ID, PASSWORD).unwrap();
     // The handshake.
     let server = Script::start(|_, mut peer| {
@@ -492,4 +550,38 @@ async fn parrots(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets) 
         prints.debug(client.stats());
         prints.debug(client.state());
     }
+    // A token, which proves the password, as the challenge, the last word, or a refusal.
+    let response = Arc::new(Mutex::new(Vec::new()));
+    for err in [0_i32, -115, -101] {
+        let seen = Arc::clone(&response);
+        let server = Script::start(move |_, mut peer| {
+            peer.shake_hands()?;
+            peer.read_frame()?;
+            let challenge = Challenge::of_zookeeper("nonce-of-the-parrot").token();
+            peer.send(&support::script::frame(&sasl_answer(1, 0, &challenge)))?;
+            let asked = peer.read_frame()?;
+            let token = asked.get(12..).unwrap_or_default().to_vec();
+            seen.lock().unwrap().clone_from(&token);
+            peer.send(&support::script::frame(&sasl_answer(2, err, &token)))?;
+            peer.listen_only()
+        });
+        let client = peek(backend, prints, &server.connect_string());
+        let client = client.sasl(Sasl::digest_md5("bob", "canary-of-the-parrot"));
+        let client = client.connect_timeout(MOMENT * 10).connect().await;
+        prints.error(&client.unwrap_err());
+        let response = response.lock().unwrap();
+        let at = response.windows(9).position(|part| part == b"response=");
+        let at = at.expect("a response") + 9;
+        secrets.add("what proves a password", &response[at..at + 32]);
+    }
+}
+
+fn sasl_answer(xid: i32, err: i32, token: &[u8]) -> Vec<u8> {
+    let len = i32::try_from(token.len()).unwrap();
+    let mut answer = xid.to_be_bytes().to_vec();
+    answer.extend_from_slice(&[0; 8]);
+    answer.extend_from_slice(&err.to_be_bytes());
+    answer.extend_from_slice(&len.to_be_bytes());
+    answer.extend_from_slice(token);
+    answer
 }
