@@ -36,6 +36,7 @@ mod builder;
 mod client;
 mod error;
 pub mod ops;
+pub mod pool;
 mod request;
 mod state;
 mod watcher;
@@ -53,6 +54,7 @@ pub use homing_session::{
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
+pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use state::StateChanges;
 pub use watcher::{Read, Watcher};
