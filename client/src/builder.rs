@@ -193,6 +193,38 @@ impl Builder {
         self
     }
 
+    /// What [`start`](Self::start) would refuse, without starting anything.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let parsed: Result<ConnectString, _> = self.connect_string.parse();
+        parsed.map_err(Error::ConnectString)?;
+        self.check()
+    }
+
+    /// Whether it is to resume one certain session.
+    pub(crate) fn resumes(&self) -> bool {
+        self.config.resume.is_some()
+    }
+
+    pub(crate) fn default_deadline(&self) -> Option<Duration> {
+        self.settings.deadline
+    }
+
+    /// Ties the transport to where this is called, so that clients can be started elsewhere.
+    pub(crate) fn bind_here(mut self) -> Result<Self, Error> {
+        let transport = self.transport.unwrap_or_else(backend::default_transport);
+        let bound = transport.bind_here().map_err(Error::Start)?;
+        self.transport = Some(bound.unwrap_or(transport));
+        Ok(self)
+    }
+
+    /// The builder of the `n`th client of several alike: if the randomness is fixed, it is, but
+    /// not to the same.
+    pub(crate) fn nth(&self, n: u64) -> Self {
+        let mut builder = self.clone();
+        builder.config.seed = builder.config.seed.wrapping_add(n);
+        builder
+    }
+
     /// Makes a client and waits until it is connected.
     pub fn connect(self) -> Connect {
         Connect { builder: self }

@@ -135,7 +135,7 @@ pub(crate) struct Settings {
 /// How long a session may take to close when its last handle was dropped.
 const CLOSE_ON_DROP: Duration = Duration::from_secs(1);
 /// How long `close` may take if it is not told.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Connects with the default settings: `host[:port](,host[:port])*[/chroot]`.
@@ -276,6 +276,27 @@ impl Client {
     /// ```
     pub fn valid_until(&self) -> Option<Instant> {
         self.shared().status.valid_until().map(clock::awake)
+    }
+
+    /// The newest transaction that this session knows of: the highest zxid in any answer that
+    /// it has had, of a read or of a write; 0 before the first. After an answer it is at least
+    /// the zxid of that answer, so that [`pool::User::seen`](crate::pool::User::seen) can be told.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let created = client.create("/a", b"").await?;
+    /// let before = client.last_zxid();
+    /// client.delete("/a").await?;
+    /// assert!(client.last_zxid() > before);
+    /// # let _ = created;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn last_zxid(&self) -> i64 {
+        self.shared().status.last_zxid()
     }
 
     /// What is going on, in figures: a cheap snapshot.

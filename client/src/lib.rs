@@ -38,6 +38,7 @@ mod error;
 mod helper;
 mod login;
 pub mod ops;
+pub mod pool;
 mod request;
 mod resolver;
 mod srv;
@@ -61,6 +62,7 @@ pub use homing_session::{
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
 pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
+pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;
 pub use srv::SrvResolver;

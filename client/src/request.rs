@@ -107,6 +107,12 @@ pub trait Operation: sealed::Sealed + Unpin {
         Note::Plain
     }
 
+    /// Called with the zxid in a reply, before anything else is made of it.
+    #[doc(hidden)]
+    fn note_zxid(&mut self, zxid: i64) {
+        let _ = zxid;
+    }
+
     /// Turns the body of a successful reply into what the caller asked for.
     #[doc(hidden)]
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
@@ -345,7 +351,15 @@ impl<O: Operation> Future for Running<O> {
 }
 
 impl<O> Running<O> {
-    fn is_in_line(&self) -> bool {
+    /// One that is in line already.
+    pub(crate) fn of(pending: Pending<O>) -> Self {
+        Self {
+            stage: Stage::Pending(pending),
+            sync: None,
+        }
+    }
+
+    pub(crate) fn is_in_line(&self) -> bool {
         matches!(self.stage, Stage::Pending(_))
     }
 }
@@ -404,6 +418,7 @@ impl<O: Operation> Pending<O> {
             Ok(reply) => reply,
             Err(unanswered) => return Err(Error::unanswered(self.op.subject(), unanswered)),
         };
+        self.op.note_zxid(reply.zxid);
         if reply.err != 0 {
             let code = ErrorCode::from_code(reply.err);
             return self.op.recover(code).ok_or_else(|| {

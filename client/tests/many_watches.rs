@@ -104,6 +104,8 @@ async fn ten_thousand_watches(backend: Backend, server: &mut dyn Victim) {
     let other = builder.connect().await.unwrap();
     let mut states = client.state_changes();
     connected(&mut states).await;
+    let mut others_states = other.state_changes();
+    connected(&mut others_states).await;
 
     let mut field = Field::sown(&client, &other).await;
     assert_eq!(client.stats().watches, WATCHES);
@@ -132,7 +134,10 @@ async fn ten_thousand_watches(backend: Backend, server: &mut dyn Victim) {
     proxy.cut();
     suspended(&mut states).await;
     server.kill();
+    // Or what it asks next may be lost with its old connection.
+    suspended(&mut others_states).await;
     server.restart();
+    connected(&mut others_states).await;
     field.change(&changed).await;
     assert_eq!(field.told(), BTreeSet::new(), "it cannot know yet");
     proxy.mend();
@@ -143,8 +148,10 @@ async fn ten_thousand_watches(backend: Backend, server: &mut dyn Victim) {
     // 3. The server is killed and started again, and the client finds it by itself.
     server.kill();
     suspended(&mut states).await;
+    suspended(&mut others_states).await;
     server.restart();
     connected(&mut states).await;
+    connected(&mut others_states).await;
     field.all_told_once(&BTreeSet::new()).await;
 
     // All that time nothing was lost but what was cut, and nothing is left to be told.

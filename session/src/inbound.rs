@@ -14,7 +14,7 @@ use homing_transport::{Fate, Line};
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
 use crate::link::Link;
-use crate::status::Failure;
+use crate::status::{Failure, Status};
 use crate::watches::{WatchKind, Watches};
 
 /// A frame that has its place in the order of things.
@@ -269,6 +269,7 @@ fn bad(error: DecodeError) -> WhyLost {
 pub(crate) struct Dispatch<'a> {
     pub(crate) last_zxid: &'a mut i64,
     pub(crate) reply_len_max: usize,
+    pub(crate) status: &'a Status,
     pub(crate) watches: &'a Watches,
     pub(crate) wakers: &'a mut Vec<Waker>,
 }
@@ -367,6 +368,7 @@ impl Dispatch<'_> {
                 return Err(WhyLost::Protocol(what));
             }
             *self.last_zxid = header.zxid;
+            self.status.set_last_zxid(header.zxid);
         }
         Ok(())
     }

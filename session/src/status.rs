@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -323,6 +324,8 @@ pub struct StateChange {
 /// ```
 pub struct Status {
     board: Mutex<Board>,
+    /// The newest zxid of a reply.
+    last_zxid: AtomicI64,
 }
 
 struct Board {
@@ -362,6 +365,7 @@ impl Status {
                 stats: Stats::default(),
                 report: None,
             }),
+            last_zxid: AtomicI64::new(0),
         }
     }
 
@@ -394,6 +398,12 @@ impl Status {
     /// the network.
     pub fn valid_until(&self) -> Option<Instant> {
         self.board().valid_until
+    }
+
+    /// The newest zxid that a reply has told; 0 before the first. It is there before the reply
+    /// is, and it never falls.
+    pub fn last_zxid(&self) -> i64 {
+        self.last_zxid.load(Ordering::Acquire)
     }
 
     /// The figures now.
@@ -462,6 +472,10 @@ impl Status {
 
     pub(crate) fn update(&self, update: impl FnOnce(&mut Stats)) {
         update(&mut self.board().stats);
+    }
+
+    pub(crate) fn set_last_zxid(&self, zxid: i64) {
+        self.last_zxid.store(zxid, Ordering::Release);
     }
 
     pub(crate) fn set_valid_until(&self, at: Instant) {

@@ -103,12 +103,7 @@ impl<D: Dial + Clone> Transport for Tokio<D> {
         let task = async move { poll_fn(|cx| driver.poll_turn(cx)).await };
         match &self.place {
             Place::Here => {
-                let runtime = Handle::try_current().map_err(|_| {
-                    StartError::new(
-                        "the tokio transport was started outside a tokio runtime: start it inside one, give it a handle, put it on a private thread, or use the nio transport",
-                    )
-                })?;
-                runtime.spawn(task);
+                here()?.spawn(task);
             }
             Place::Given(runtime) => {
                 runtime.spawn(task);
@@ -117,6 +112,25 @@ impl<D: Dial + Clone> Transport for Tokio<D> {
         }
         Ok(handle)
     }
+
+    fn bind_here(&self) -> Result<Option<Arc<dyn Transport>>, StartError> {
+        match self.place {
+            Place::Here => Ok(Some(Arc::new(Self {
+                dial: self.dial.clone(),
+                place: Place::Given(here()?),
+            }))),
+            Place::Given(_) | Place::PrivateThread => Ok(None),
+        }
+    }
+}
+
+/// The runtime that the caller is inside of.
+fn here() -> Result<Handle, StartError> {
+    Handle::try_current().map_err(|_| {
+        StartError::new(
+            "the tokio transport was started outside a tokio runtime: start it inside one, give it a handle, put it on a private thread, or use the nio transport",
+        )
+    })
 }
 
 fn run_in_thread(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {

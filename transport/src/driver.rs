@@ -32,6 +32,16 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// # Errors
     /// There is nothing here to run it on: no runtime, no thread to be had.
     fn start(&self, engine: Box<dyn Engine>) -> Result<Arc<dyn Driver>, StartError>;
+
+    /// The same transport, tied to where this is called: what it starts runs here, whichever
+    /// thread starts it. `None`, the default, is for a transport that runs anywhere. Whoever
+    /// starts engines later than it was set up, and from other threads, asks for this.
+    ///
+    /// # Errors
+    /// There is nothing here to run on.
+    fn bind_here(&self) -> Result<Option<Arc<dyn Transport>>, StartError> {
+        Ok(None)
+    }
 }
 
 /// The handle to a running driver, as the callers of a session see it.

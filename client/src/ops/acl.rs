@@ -31,7 +31,7 @@ impl Client {
     /// # }
     /// ```
     pub fn acl<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<GetAcl<'a>> {
-        Request::new(&self.scope, GetAcl { path: path.into() })
+        Request::new(&self.scope, GetAcl::new(path))
     }
 
     /// Replaces a node's access control list, and gives the node's stat. One [`Acl`] will do, or
@@ -89,6 +89,12 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct GetAcl<'a> {
     path: Path<'a>,
+}
+
+impl<'a> GetAcl<'a> {
+    pub(crate) fn new(path: impl Into<Path<'a>>) -> Self {
+        Self { path: path.into() }
+    }
 }
 
 /// A node's access control list, and its stat.

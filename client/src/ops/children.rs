@@ -33,13 +33,7 @@ impl Client {
     /// # }
     /// ```
     pub fn children<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<GetChildren<'a>> {
-        Request::new(
-            &self.scope,
-            GetChildren {
-                path: path.into(),
-                watch: false,
-            },
-        )
+        Request::new(&self.scope, GetChildren::new(path))
     }
 }
 
@@ -55,6 +49,15 @@ impl Client {
 pub struct GetChildren<'a> {
     path: Path<'a>,
     watch: bool,
+}
+
+impl<'a> GetChildren<'a> {
+    pub(crate) fn new(path: impl Into<Path<'a>>) -> Self {
+        Self {
+            path: path.into(),
+            watch: false,
+        }
+    }
 }
 
 /// The names of a node's children, and its stat. The names stay the bytes that arrived: going

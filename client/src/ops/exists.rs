@@ -30,13 +30,7 @@ impl Client {
     /// # }
     /// ```
     pub fn exists<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Exists<'a>> {
-        Request::new(
-            &self.scope,
-            Exists {
-                path: path.into(),
-                watch: false,
-            },
-        )
+        Request::new(&self.scope, Exists::new(path))
     }
 }
 
@@ -51,6 +45,15 @@ impl Client {
 pub struct Exists<'a> {
     path: Path<'a>,
     watch: bool,
+}
+
+impl<'a> Exists<'a> {
+    pub(crate) fn new(path: impl Into<Path<'a>>) -> Self {
+        Self {
+            path: path.into(),
+            watch: false,
+        }
+    }
 }
 
 impl sealed::Sealed for Exists<'_> {}

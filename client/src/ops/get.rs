@@ -30,13 +30,7 @@ impl Client {
     /// # }
     /// ```
     pub fn get<'a>(&self, path: impl Into<Cow<'a, str>>) -> Request<Get<'a>> {
-        Request::new(
-            &self.scope,
-            Get {
-                path: path.into(),
-                watch: false,
-            },
-        )
+        Request::new(&self.scope, Get::new(path))
     }
 }
 
@@ -51,6 +45,15 @@ impl Client {
 pub struct Get<'a> {
     path: Path<'a>,
     watch: bool,
+}
+
+impl<'a> Get<'a> {
+    pub(crate) fn new(path: impl Into<Path<'a>>) -> Self {
+        Self {
+            path: path.into(),
+            watch: false,
+        }
+    }
 }
 
 /// A node's data and stat.

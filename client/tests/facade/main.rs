@@ -15,6 +15,7 @@ mod limits;
 mod nodes;
 mod order;
 mod parents;
+mod pool;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
@@ -63,6 +64,13 @@ macro_rules! everywhere {
                 an_error_names_the_node_that_it_is_about
                 parents_that_are_there_are_not_made
                 others_make_the_same_parents;
+            pool:
+                a_pool_reads_what_a_client_reads
+                errors_are_those_of_a_client
+                whoever_wrote_sees_it
+                a_thread_reads_through_a_pool
+                many_reads_at_once
+                a_pool_is_closed;
             acl:
                 a_new_node_is_open
                 lists_come_back_as_they_were_set

@@ -25,6 +25,7 @@ impl Session {
         let dispatch = Dispatch {
             last_zxid: &mut self.last_zxid,
             reply_len_max: self.reply_len_max,
+            status: &self.shared.status,
             watches: &self.shared.watches,
             wakers: &mut self.wakers,
         };
