@@ -48,6 +48,12 @@ impl Hosts {
         self.servers.len()
     }
 
+    /// All servers but this one.
+    pub(crate) fn others(&self, than: &Server) -> Vec<Server> {
+        let others = self.servers.iter().filter(|server| *server != than);
+        others.cloned().collect()
+    }
+
     /// How many servers this pass has not tried yet.
     pub(crate) fn left(&self) -> usize {
         self.left

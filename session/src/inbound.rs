@@ -30,13 +30,19 @@ pub(crate) enum Inbound {
 
 /// A server's answer to the handshake.
 pub(crate) enum Handshake {
-    Accepted {
-        credentials: Credentials,
-        session_timeout: Duration,
+    Accepted(Accepted),
+    /// The session that was asked for is not there any more, says a server that may be cut off
+    /// from the others.
+    Gone {
+        read_only: bool,
     },
-    /// The session that was asked for is not there any more.
-    Gone,
     Refused(Failure),
+}
+
+pub(crate) struct Accepted {
+    pub(crate) credentials: Credentials,
+    pub(crate) session_timeout: Duration,
+    pub(crate) read_only: bool,
 }
 
 /// The longest answer to a handshake that is waited for, in bytes. The real one has 37.
@@ -76,22 +82,21 @@ pub(crate) fn read_handshake(input: &mut BytesMut) -> Option<Handshake> {
         Ok(response) => response,
         Err(error) => return not_zookeeper(format!("its handshake is malformed: {error}")),
     };
+    let read_only = response.read_only == Some(true);
     let Some(timeout_ms) = u64::try_from(response.timeout_ms).ok().filter(|ms| *ms > 0) else {
-        return Some(Handshake::Gone);
+        return Some(Handshake::Gone { read_only });
     };
-    if response.read_only == Some(true) {
-        return Some(Handshake::Refused(Failure::ReadOnly));
-    }
     if response.session_id == 0 {
         return not_zookeeper("it gave a session without an id".into());
     }
-    Some(Handshake::Accepted {
+    Some(Handshake::Accepted(Accepted {
         credentials: Credentials {
             session_id: response.session_id,
             password: response.password,
         },
         session_timeout: Duration::from_millis(timeout_ms),
-    })
+        read_only,
+    }))
 }
 
 /// Says who it may be that answers with something that is not a frame.
@@ -234,6 +239,8 @@ pub(crate) struct Dispatched {
     pub(crate) refused_auth: Option<String>,
     /// The server does not know how to remove a watch.
     pub(crate) cannot_unwatch: bool,
+    /// The session has a node that dies with it.
+    pub(crate) made_ephemeral: bool,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -299,6 +306,7 @@ impl Dispatch<'_> {
                         None => {}
                     }
                 }
+                Some(Note::Ephemeral) => done.made_ephemeral |= !is_answered || header.err == 0,
                 Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
                 _ => {}
             }

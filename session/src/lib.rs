@@ -44,6 +44,7 @@
 
 mod answer;
 mod auth;
+mod behind;
 mod config;
 mod connect_string;
 mod hosts;
@@ -56,13 +57,15 @@ mod status;
 mod timeouts;
 mod watches;
 
-pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, WhyLost};
+pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, Unavailable, WhyLost};
 pub use auth::{Authentication, Authentications};
-pub use config::{Config, Credentials};
+pub use config::{Config, Credentials, OnExpiry};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
 pub use homing_protocol::EventType;
 pub use secret::Secret;
 pub use session::{Session, Shared};
 pub use stats::{ExpiryReport, Stats};
-pub use status::{Attempt, Connection, Failure, SessionEnd, SessionState, StateChange, Status};
+pub use status::{
+    Attempt, Connection, Failure, Renewal, SessionEnd, SessionState, StateChange, Status,
+};
 pub use watches::{WatchEvent, WatchKind, WatchNote, WatchOutcome, WatchTicket, Watches};

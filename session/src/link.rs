@@ -41,6 +41,10 @@ pub(crate) struct Link {
     pub(crate) refused_auth: Option<String>,
     /// Frames of restored watches that were not answered. Counted, not keyed: all have one xid.
     pub(crate) restorations_due: usize,
+    /// The server takes no writes.
+    pub(crate) read_only: bool,
+    /// When the connection is left for that of a server that takes writes, which is known.
+    pub(crate) moves_at: Option<Instant>,
     /// Everybody was told that the session is connected.
     pub(crate) is_announced: bool,
 }
@@ -64,6 +68,8 @@ impl Link {
             auths_due: VecDeque::new(),
             refused_auth: None,
             restorations_due: 0,
+            read_only: false,
+            moves_at: None,
             is_announced: false,
         }
     }
@@ -71,6 +77,11 @@ impl Link {
     /// Identities and watches are as they were.
     pub(crate) fn is_restored(&self) -> bool {
         self.auths_due.is_empty() && self.restorations_due == 0
+    }
+
+    /// Whether every request that was given to the driver has been answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.given == self.answered
     }
 
     pub(crate) fn is_settled(&self) -> bool {

@@ -61,6 +61,7 @@ impl Stats {
             WhyLost::Io(_) => &mut self.lost_io,
             WhyLost::Silent { .. } => &mut self.lost_silent,
             WhyLost::Protocol(_) => &mut self.lost_protocol,
+            WhyLost::Moved => return,
             WhyLost::Closed | WhyLost::GivenUp => &mut self.lost_closed,
         };
         *count += 1;
@@ -92,6 +93,11 @@ pub struct ExpiryReport {
     pub attempts: Vec<Attempt>,
     /// What names were last found to mean.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Every server has closed the connection in place of an answer to the handshake, in one
+    /// round over all of them at least. Perhaps they are behind this zxid, the newest that this
+    /// client has seen, because they have lost their data or are of another ensemble; such
+    /// servers say no more than that. Or they have no quorum.
+    pub suspects_behind: Option<i64>,
 }
 
 impl fmt::Display for ExpiryReport {
@@ -124,6 +130,14 @@ impl fmt::Display for ExpiryReport {
         writeln!(f, "  failed attempts    {}", self.stats.failed_attempts)?;
         for attempt in &self.attempts {
             writeln!(f, "    {attempt}")?;
+        }
+        if let Some(zxid) = self.suspects_behind {
+            writeln!(
+                f,
+                "  suspicion          every server closes the connection instead of answering the handshake: \
+                 each may be behind zxid {zxid:#x}, which this client has seen (its data were lost, or it is of \
+                 another ensemble), or have no quorum"
+            )?;
         }
         for (name, addresses) in &self.resolved {
             writeln!(f, "  {name} is {addresses:?}")?;

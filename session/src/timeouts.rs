@@ -34,6 +34,20 @@ pub(crate) fn attempt_max(time_left: Duration, servers: usize) -> Duration {
 /// closes what has not begun should not wait for a server that is stuck.
 pub(crate) const LAST_HANDSHAKE_MAX: Duration = Duration::from_secs(1);
 
+/// How long a session that nobody needs any more may take to be closed. It ends by its time-out
+/// in any case.
+pub(crate) const LAST_REQUEST_MAX: Duration = Duration::from_secs(1);
+
+/// The first pause before a server is sought that takes writes, and the longest: it doubles, and
+/// begins anew with each connection. The Java client has the same.
+pub(crate) const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(crate) const PROBE_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a server may take to say whether it takes writes.
+pub(crate) const PROBE_MAX: Duration = Duration::from_secs(5);
+/// How long requests that are on their way may take to be answered before they are left behind
+/// at a read-only server.
+pub(crate) const MOVE_MAX: Duration = Duration::from_secs(1);
+
 /// A connection has settled, and its server is no longer suspected of accepting and then
 /// closing, when it has lived this long: a round of pings, but no more than 5 s.
 pub(crate) fn settled_after(session_timeout: Duration) -> Duration {

@@ -8,6 +8,7 @@ use homing_protocol::{
 use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::multi;
+use crate::read_only;
 use crate::reply::Reply;
 use crate::server::{ConnectionId, Now, Server};
 use crate::transaction::Transaction;
@@ -30,6 +31,10 @@ impl Server {
         self.sessions.touch(session, now.instant);
         match op {
             op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
+            op if self.is_read_only_at(connection) && read_only::is_refused(op) => {
+                let result = Err(ErrorCode::NotReadOnly);
+                self.answer(connection, xid, result, Reply::new());
+            }
             op::PING => {
                 // Whatever number the ping had, its answer has this one.
                 self.answer(connection, xid::PING, Ok(()), Reply::new());

@@ -1,15 +1,17 @@
 //! From a name in the configuration to a connection on which the session is accepted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ConnectRequest, SessionPassword};
-use homing_transport::{Action, Outgoing};
+use homing_transport::{Action, Fate, Outgoing};
 
+use super::renewal::Then;
 use super::{Phase, Session, Why};
-use crate::config::Credentials;
+use crate::answer::{Cause, Note, Unanswered, Unavailable};
 use crate::connect_string::Host;
-use crate::inbound::{self, Handshake};
+use crate::inbound::{self, Accepted, Handshake};
 use crate::link::Link;
 use crate::status::{Attempt, Connection, Failure, SessionEnd, SessionState};
 use crate::timeouts;
@@ -25,6 +27,7 @@ impl Session {
             return self.dial(now, address);
         }
         let Some(server) = self.hosts.next(now) else {
+            self.pass_is_over(now);
             let until = now + self.hosts.new_pass(now);
             self.phase = Phase::Pausing { until };
             return;
@@ -73,15 +76,14 @@ impl Session {
         self.actions.push_back(Action::Dial { address });
     }
 
-    pub(super) fn put_handshake(&self, out: &mut Outgoing) {
+    pub(super) fn put_handshake(&mut self, out: &mut Outgoing) {
+        let presented = self.presented();
         let request = ConnectRequest {
             last_zxid_seen: self.last_zxid,
             timeout_ms: i32::try_from(self.requested_timeout.as_millis()).unwrap_or(i32::MAX),
-            session_id: self.session_id(),
-            password: self
-                .credentials
-                .map_or(SessionPassword::NONE, |c| c.password),
-            read_only: Some(false),
+            session_id: presented.map_or(0, |credentials| credentials.session_id),
+            password: presented.map_or(SessionPassword::NONE, |c| c.password),
+            read_only: Some(self.may_be_read_only),
         };
         out.put_control(|bytes| inbound::put_frame(bytes, &request));
         // The session's password.
@@ -95,55 +97,75 @@ impl Session {
         address: SocketAddr,
         answer: Handshake,
     ) {
+        let Some(answer) = self.handle_farewell(now, address, answer) else {
+            return;
+        };
         let asked_for = self.credentials.map(|credentials| credentials.session_id);
         match (answer, asked_for) {
             (Handshake::Refused(failure), _) => self.hang_up(address, Why::Failed(failure)),
-            (Handshake::Gone, Some(session_id)) => self.end(SessionEnd::Expired { session_id }),
-            (Handshake::Gone, None) => {
+            (Handshake::Gone { read_only: true }, Some(_)) => {
+                self.hang_up(address, Why::Failed(Failure::UnknownToReadOnly));
+            }
+            (Handshake::Gone { read_only: false }, Some(session_id)) => {
+                self.expire(SessionEnd::Expired { session_id });
+                if !matches!(self.phase, Phase::Over) {
+                    self.hang_up(address, Why::Finished(Then::Renew));
+                }
+            }
+            (Handshake::Gone { .. }, None) => {
                 let what = "it refused a new session".into();
                 self.hang_up(address, Why::Failed(Failure::NotZooKeeper(what)));
             }
-            (Handshake::Accepted { credentials, .. }, Some(session_id))
-                if credentials.session_id != session_id =>
-            {
-                // Some servers give a new session without a word where they should have said
-                // that the old one has expired.
-                let other = credentials.session_id;
-                self.end(SessionEnd::Replaced { session_id, other });
+            (Handshake::Accepted(accepted), _) if accepted.read_only && !self.may_be_read_only => {
+                self.hang_up(address, Why::Failed(Failure::ReadOnly));
             }
-            (
-                Handshake::Accepted {
-                    credentials,
-                    session_timeout,
-                },
-                _,
-            ) => {
-                let mut link = Link::new(now, address, session_timeout);
-                // The server has given it from then on, or later.
-                link.lease_from = sent_at;
-                self.connected(now, link, credentials, session_timeout);
+            (Handshake::Accepted(accepted), asked_for) => {
+                let other = accepted.credentials.session_id;
+                if let Some(session_id) = asked_for.filter(|id| *id != other) {
+                    // Some servers give a new session without a word where they should have said
+                    // that the old one has expired. Whoever wanted another one has it then.
+                    self.expire(SessionEnd::Replaced { session_id, other });
+                }
+                if !matches!(self.phase, Phase::Over) {
+                    self.connected(now, sent_at, address, accepted);
+                }
             }
         }
     }
 
-    pub(super) fn connected(
+    fn connected(
         &mut self,
         now: Instant,
-        mut link: Link,
-        credentials: Credentials,
-        session_timeout: Duration,
+        sent_at: Instant,
+        address: SocketAddr,
+        accepted: Accepted,
     ) {
+        let Accepted {
+            credentials,
+            session_timeout,
+            read_only,
+        } = accepted;
+        let mut link = Link::new(now, address, session_timeout);
+        // The server has given it from then on, or later.
+        link.lease_from = sent_at;
+        link.read_only = read_only;
+        self.is_of_one_server = read_only && (self.credentials.is_none() || self.is_of_one_server);
         self.credentials = Some(credentials);
         self.session_timeout = session_timeout;
         self.addresses.clear();
+        self.suspicion.clear();
+        self.fails_fast = false;
         self.shared.queue.forget_dropped(&mut self.outbox);
-        self.shared.status.set_credentials(credentials);
+        if !self.is_of_one_server {
+            self.shared.status.set_credentials(credentials);
+        }
         self.shared.status.update(|stats| {
             stats.connections += 1;
             stats.heard_at = Some(now);
         });
         self.extend_lease(link.lease_from);
         self.put_preamble(&mut link);
+        self.seek_writable(now, read_only);
         self.phase = Phase::Connected(Box::new(link));
         self.announce();
     }
@@ -168,17 +190,20 @@ impl Session {
             return;
         }
         link.is_announced = true;
-        let server = link.address;
+        self.failed_rounds = 0;
+        let (server, read_only) = (link.address, link.read_only);
         let connection = Connection {
             session_id: self.session_id(),
             session_timeout: self.session_timeout,
             server,
+            read_only,
         };
         self.enter(SessionState::Connected(connection));
     }
 
     pub(super) fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
         self.failed_attempts += 1;
+        self.suspicion.note(&failure);
         self.shared
             .status
             .update(|stats| stats.failed_attempts += 1);
@@ -197,5 +222,30 @@ impl Session {
                 .in_scope(|| tracing::warn!(attempts, "cannot connect to {attempt}"));
         }
         self.shared.status.add_failure(attempt);
+    }
+
+    /// Ends what waits for a connection, once there has been none for so many rounds that nobody
+    /// is to wait any more. The session itself goes on trying.
+    pub(super) fn fail_fast(&mut self) {
+        if matches!(self.phase, Phase::Connected(_) | Phase::Over) {
+            return;
+        }
+        let rounds = self.failed_rounds;
+        self.fails_fast |= self.fail_fast_after.is_some_and(|max| rounds >= max);
+        if !self.fails_fast {
+            return;
+        }
+        let attempts = self.shared.status.failures();
+        let unavailable = Arc::new(Unavailable { rounds, attempts });
+        self.shared
+            .queue
+            .refuse_waiting(&mut self.outbox, |note| match note {
+                // A close has a deadline of its own.
+                Note::Close => None,
+                _ => Some(Err(Unanswered {
+                    fate: Fate::NotSent,
+                    cause: Cause::Unavailable(Arc::clone(&unavailable)),
+                })),
+            });
     }
 }

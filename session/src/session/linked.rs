@@ -46,6 +46,7 @@ impl Session {
             self.extend_lease(lease_from);
         }
         self.cannot_unwatch |= done.cannot_unwatch;
+        self.may_have_ephemerals |= done.made_ephemeral;
         if done.closed {
             return self.end(SessionEnd::Closed);
         }
@@ -132,11 +133,12 @@ impl Session {
             .status
             .update(|stats| stats.count_lost(&lost.why));
         let lost = Arc::new(lost);
-        let mut close_was_lost = false;
+        let (mut close_was_lost, mut may_have_ephemerals) = (false, false);
         self.shared
             .queue
             .give_back(unsent, &mut self.outbox, |note| {
                 close_was_lost |= *note == Note::Close;
+                may_have_ephemerals |= *note == Note::Ephemeral;
                 let cause = Cause::Lost(Arc::clone(&lost));
                 Err(Unanswered {
                     fate: Fate::MaybeApplied,
@@ -147,11 +149,17 @@ impl Session {
             // The server has closed the session, or lets it expire.
             return self.end(SessionEnd::Closed);
         }
-        if !settled {
+        self.may_have_ephemerals |= may_have_ephemerals;
+        let session_id = self.session_id();
+        if self.is_of_one_server {
+            // No other server knows it, and nothing can have been written in it.
+            self.forget_session();
+        }
+        if !settled && lost.why != WhyLost::Moved {
             self.failed(Some(lost.server), Failure::Lost(Arc::clone(&lost)));
         }
         self.enter(SessionState::Suspended {
-            session_id: self.session_id(),
+            session_id,
             why: lost,
             presumed_expired_at: self.presumed_expired_at(),
         });

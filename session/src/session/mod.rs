@@ -2,25 +2,31 @@
 
 mod connecting;
 mod ending;
+mod idle;
 mod linked;
+mod renewal;
+mod writable;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
-use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
+use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue};
 
 use self::ending::end_answer;
+use self::renewal::{Farewell, Then};
+use self::writable::Search;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
-use crate::config::{Config, Credentials};
+use crate::behind::Suspicion;
+use crate::config::{Config, Credentials, OnExpiry};
 use crate::connect_string::{Host, Server};
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
@@ -50,6 +56,10 @@ pub struct Shared {
     /// The identities that every connection has.
     pub authentications: Authentications,
     is_detached: AtomicBool,
+    /// How many want the session to stay although nothing is asked of it.
+    holds: AtomicUsize,
+    /// Somebody wants a session although nothing is asked of it.
+    is_wanted: AtomicBool,
 }
 
 impl Shared {
@@ -87,6 +97,22 @@ pub struct Session {
     last_zxid: i64,
     /// When the newest frame was sent that a server has answered.
     lease_from: Option<Instant>,
+    /// The session was begun at a read-only server, and no other one knows it.
+    is_of_one_server: bool,
+    /// The session has a node that dies with it, or may have one.
+    may_have_ephemerals: bool,
+    /// A session before this one, that is to be closed if it lives.
+    farewell: Option<Farewell>,
+    /// Whether all servers seem to know less than this client.
+    suspicion: Suspicion,
+    /// For a server that takes writes.
+    search: Search,
+    /// Since when nobody has used the session.
+    idle_since: Option<Instant>,
+    /// Rounds over all servers since a connection was last announced.
+    failed_rounds: u32,
+    /// They were so many that nobody is to wait for a connection.
+    fails_fast: bool,
     /// The server does not know how to remove a watch, so it is not asked again.
     cannot_unwatch: bool,
     /// What names were last found to mean.
@@ -105,6 +131,10 @@ pub struct Session {
     requested_timeout: Duration,
     connect_timeout: Duration,
     presume_expired_after: Option<Duration>,
+    on_expiry: OnExpiry,
+    may_be_read_only: bool,
+    close_idle_after: Option<Duration>,
+    fail_fast_after: Option<u32>,
     reply_len_max: usize,
     actions: VecDeque<Action>,
     outbox: Outbox<Answer>,
@@ -136,6 +166,15 @@ enum Phase {
         asked: Option<Instant>,
     },
     Connected(Box<Link>),
+    /// The session is accepted only to be closed, because nobody needs it.
+    Closing {
+        address: SocketAddr,
+        until: Instant,
+        has_asked: bool,
+        then: Then,
+    },
+    /// The session was closed for being idle.
+    Dormant,
     /// The driver was told to hang up, and has not said yet that it has.
     HangingUp {
         address: SocketAddr,
@@ -151,6 +190,8 @@ enum Why {
     Failed(Failure),
     /// The connection is no good any more.
     Lost { why: WhyLost, settled: bool },
+    /// There is nothing more to do on it: the session was closed, or is gone.
+    Finished(Then),
     /// The session has ended on this side; what became of each request is left to be told.
     Ended(SessionEnd),
 }
@@ -170,6 +211,8 @@ impl Session {
             watches: Watches::default(),
             authentications: Authentications::default(),
             is_detached: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            is_wanted: AtomicBool::new(false),
         });
         if let Some(credentials) = config.resume {
             shared.status.set_credentials(credentials);
@@ -186,6 +229,15 @@ impl Session {
             session_timeout: config.session_timeout,
             last_zxid: 0,
             lease_from: None,
+            is_of_one_server: false,
+            // What an earlier client has left is not known.
+            may_have_ephemerals: config.resume.is_some(),
+            farewell: None,
+            suspicion: Suspicion::default(),
+            search: Search::default(),
+            idle_since: None,
+            failed_rounds: 0,
+            fails_fast: false,
             cannot_unwatch: false,
             resolved: BTreeMap::new(),
             now: None,
@@ -197,6 +249,10 @@ impl Session {
             requested_timeout: config.session_timeout,
             connect_timeout: config.connect_timeout,
             presume_expired_after: config.presume_expired_after,
+            on_expiry: config.on_expiry,
+            may_be_read_only: config.read_only,
+            close_idle_after: config.close_idle_after,
+            fail_fast_after: config.fail_fast_after,
             reply_len_max: config.reply_len_max,
             actions: VecDeque::new(),
             outbox: Outbox::new(),
@@ -221,6 +277,7 @@ impl Session {
                     settled,
                 );
             }
+            Why::Finished(then) => self.finish(address, then),
             Why::Ended(end) => {
                 // What was handed over is told apart from what was not, as ever.
                 let answer = end_answer(&end, self.close_is_late);
@@ -232,7 +289,7 @@ impl Session {
                 self.end(end);
             }
         }
-        if !matches!(self.phase, Phase::Over) {
+        if !matches!(self.phase, Phase::Over | Phase::Dormant) {
             self.try_next(now);
         }
     }
@@ -256,11 +313,12 @@ impl Session {
             self.close_is_late = true;
             return self.end_from_here(SessionEnd::Closed);
         }
-        let is_connected = matches!(self.phase, Phase::Connected(_));
-        if !is_connected && self.presumed_expired_at().is_some_and(|at| at <= now) {
+        // Whoever hangs up has not been told yet what became of the connection.
+        let is_sure = matches!(self.phase, Phase::Connected(_) | Phase::HangingUp { .. });
+        if !is_sure && self.presumed_expired_at().is_some_and(|at| at <= now) {
             let session_id = self.session_id();
             let silent_for = self.lease_from.map_or(Duration::ZERO, |at| now - at);
-            return self.end(SessionEnd::PresumedExpired {
+            self.expire(SessionEnd::PresumedExpired {
                 session_id,
                 silent_for,
             });
@@ -280,6 +338,16 @@ impl Session {
                 let address = *address;
                 self.hang_up(address, Why::Failed(Failure::HandshakeTimedOut));
             }
+            Phase::Closing {
+                address,
+                until,
+                then,
+                ..
+            } if *until <= now => {
+                let (address, then) = (*address, *then);
+                self.hang_up(address, Why::Finished(then));
+            }
+            Phase::Dormant => self.check_wanted(now),
             Phase::Connected(link) => {
                 if link.settles_at.is_some_and(|at| at <= now) {
                     link.settles_at = None;
@@ -299,6 +367,7 @@ impl Session {
             | Phase::Resolving { .. }
             | Phase::Dialing { .. }
             | Phase::Handshaking { .. }
+            | Phase::Closing { .. }
             | Phase::HangingUp { .. }
             | Phase::Over => {}
         }
@@ -308,13 +377,13 @@ impl Session {
     fn enter(&mut self, state: SessionState) {
         let session = self.session_id();
         self.span.in_scope(|| match &state {
-            SessionState::Connected(_) | SessionState::Connecting => {
+            SessionState::Connected(_) | SessionState::Connecting | SessionState::Dormant => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
             }
             SessionState::Ended(SessionEnd::Closed) => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
             }
-            SessionState::Suspended { .. } | SessionState::Ended(_) => {
+            SessionState::Suspended { .. } | SessionState::Renewing(_) | SessionState::Ended(_) => {
                 tracing::warn!(session = format_args!("{session:#x}"), "{state}");
             }
         });
@@ -351,6 +420,9 @@ impl Engine for Session {
             self.close_before_it_began(now);
         }
         self.check_timers(now);
+        self.check_search(now);
+        self.check_idle(now);
+        self.fail_fast();
         self.unwatch();
     }
 
@@ -387,6 +459,10 @@ impl Engine for Session {
         self.try_next(now);
     }
 
+    fn handle_answer(&mut self, now: Instant, answer: io::Result<Asked>) {
+        self.handle_asked(now, answer);
+    }
+
     fn handle_connected(&mut self, _now: Instant) {
         if let Phase::Dialing { address, until } = self.phase {
             self.phase = Phase::Handshaking {
@@ -408,10 +484,10 @@ impl Engine for Session {
                 None => return,
             }
         }
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.handle_frames(now, input);
-        } else {
-            input.clear();
+        match self.phase {
+            Phase::Connected(_) => self.handle_frames(now, input),
+            Phase::Closing { .. } => self.handle_closing(input),
+            _ => input.clear(),
         }
     }
 
@@ -442,10 +518,13 @@ impl Engine for Session {
                     },
                 )
             }
+            // A server closes behind its answer, if it has not just gone away.
+            Phase::Closing { address, then, .. } => (address, Why::Finished(then)),
             Phase::HangingUp { address, why } => (address, why),
             other @ (Phase::Idle
             | Phase::Pausing { .. }
             | Phase::Resolving { .. }
+            | Phase::Dormant
             | Phase::Over) => {
                 self.phase = other;
                 return;
@@ -472,7 +551,7 @@ impl Engine for Session {
                     secret::wipe(preamble);
                     link.sent_at = now;
                 }
-                if out.pending().len() < PENDING_MAX {
+                if out.pending().len() < PENDING_MAX && link.moves_at.is_none() {
                     let requests = self.shared.queue.take_into(out);
                     if requests > 0 {
                         link.gave(now, requests);
@@ -494,6 +573,10 @@ impl Engine for Session {
                     self.shared.status.update(|stats| stats.sent_at = Some(now));
                 }
             }
+            Phase::Closing { has_asked, .. } if !*has_asked => {
+                *has_asked = true;
+                Self::put_close(out);
+            }
             _ => {}
         }
     }
@@ -505,24 +588,29 @@ impl Engine for Session {
             Phase::Pausing { until }
             | Phase::Resolving { until }
             | Phase::Dialing { until, .. }
-            | Phase::Handshaking { until, .. } => Some(*until),
+            | Phase::Handshaking { until, .. }
+            | Phase::Closing { until, .. } => Some(*until),
             Phase::Connected(link) => {
                 let ping_at = link.sent_at + timeouts::ping_interval(self.session_timeout);
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
                 Some(ping_at.min(silent_at).min(settles_at))
             }
-            Phase::Idle => None,
+            Phase::Idle | Phase::Dormant => None,
         };
         let presumption = match self.phase {
             Phase::Connected(_) => None,
             _ => self.presumed_expired_at(),
         };
         let deadline = self.shared.queue.poll_timeout();
-        let wanted = [phase, presumption, self.close_until]
-            .into_iter()
-            .flatten()
-            .min();
+        let wanted = [
+            phase,
+            presumption,
+            self.close_until,
+            self.search_until(),
+            self.idle_until(),
+        ];
+        let wanted = wanted.into_iter().flatten().min();
         self.wanted_at.set(wanted);
         wanted.into_iter().chain(deadline).min()
     }
