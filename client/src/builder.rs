@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use homing_protocol::{Acl, frame};
-use homing_session::{Config, ConnectString, Credentials, Session};
+use homing_session::{Config, ConnectString, Credentials, OnExpiry, Session};
 use homing_transport::{Transport, block_on};
 
 use crate::backend;
@@ -28,6 +28,10 @@ use crate::error::Error;
 /// | [`request_len_max`](Self::request_len_max) | 1,048,575 bytes |
 /// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
 /// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
+/// | [`on_expiry`](Self::on_expiry) | [`OnExpiry::End`] |
+/// | [`fail_fast_after`](Self::fail_fast_after) | never |
+/// | [`close_idle_after`](Self::close_idle_after) | never |
+/// | [`read_only`](Self::read_only) | not allowed |
 /// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
 /// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
 ///
@@ -129,6 +133,135 @@ impl Builder {
         self
     }
 
+    /// What follows when the session has expired: the end, which is the default, or a new session.
+    ///
+    /// Nothing crosses from one session into another. With [`OnExpiry::Renew`], too, every request
+    /// and every watcher of the old session ends with [`Error::SessionEnded`], those that were
+    /// not sent included. Identities carry over; watches and ephemeral nodes do not.
+    ///
+    /// Who is told goes on: once a handle has returned that error, requests of this client are
+    /// for the new session, and wait for it if it has not begun. Somebody has to be told: where
+    /// nothing was on its way that could have failed, the first request after the expiry does,
+    /// and was not sent. All handles to a client count as one in this, so a task can miss what
+    /// another was told. What must not happen outside of a certain session goes through a
+    /// [pinned](Client::pinned) handle.
+    ///
+    /// The stream of [states](Client::state_changes) has [`SessionState::Renewing`](crate::SessionState::Renewing) with the
+    /// reason, and then [`SessionState::Connected`](crate::SessionState::Connected) with
+    /// [`renewed`](crate::StateChange::renewed), the ids of both sessions;
+    /// [`expiry_report`](Client::expiry_report) keeps what there is to know of the old one. A
+    /// close, a refused identity and [`detach`](Client::detach) are final in any case.
+    ///
+    /// A session that is only *presumed* to have expired may live on at the servers. It is closed
+    /// before the new one begins, if that is possible: see [`OnExpiry::Renew`]. What a client has
+    /// seen counts across sessions, and no server is followed that is behind it, unless all seem
+    /// to be ([`suspects_behind`](crate::ExpiryReport::suspects_behind)).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use homing::{Client, OnExpiry};
+    /// let builder = Client::builder(&servers).own_thread().on_expiry(OnExpiry::Renew);
+    /// let client = builder.connect().wait()?;
+    /// # let id = client.credentials().unwrap().session_id();
+    /// # server.expire_session(id);
+    /// # let mut changes = client.state_changes();
+    /// # while changes.wait_next()?.unwrap().renewed.is_none() {}
+    /// // … the session expires …
+    /// assert!(client.get("/").wait().is_err()); // told
+    /// assert!(client.get("/").wait().is_ok()); // in the new session
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_expiry(mut self, on_expiry: OnExpiry) -> Self {
+        self.config.on_expiry = on_expiry;
+        self
+    }
+
+    /// After how many rounds over all servers, none of which could be connected to, requests end
+    /// at once with [`Error::Unavailable`] instead of waiting for their deadline: those that wait
+    /// and those that come, none of which was sent. By default never. The client goes on trying,
+    /// and the first connection ends it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// use homing::{Client, Error};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let servers = listener.local_addr().unwrap().to_string();
+    /// # drop(listener);
+    /// let client = Client::builder(&servers).own_thread().fail_fast_after(1).start()?;
+    /// let error = client.get("/").wait().unwrap_err(); // nobody listens there
+    /// assert!(matches!(error, Error::Unavailable { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_fast_after(mut self, rounds: impl Into<Option<u32>>) -> Self {
+        self.config.fail_fast_after = rounds.into();
+        self
+    }
+
+    /// After how long without any use the session is closed at the servers, to be opened anew
+    /// when somebody asks for something; by default never. It is in use while a request is on its
+    /// way or a watcher waits, once it has made an ephemeral node or resumed a session that may
+    /// have, and while there is a [pinned](Client::pinned) handle. Meanwhile the state is
+    /// [`SessionState::Dormant`](crate::SessionState::Dormant). Nobody loses anything by it, so nobody is told by an error; but
+    /// the next session has another id.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use std::time::Duration;
+    /// use homing::{Client, SessionState};
+    /// let builder = Client::builder(&servers).own_thread();
+    /// let client = builder.close_idle_after(Duration::from_millis(10)).connect().wait()?;
+    /// let mut changes = client.state_changes();
+    /// while changes.wait_next()?.unwrap().state != SessionState::Dormant {}
+    /// assert!(client.get("/").wait().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_idle_after(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.config.close_idle_after = idle.into();
+        self
+    }
+
+    /// Whether a server will do that is cut off from its ensemble and serves reads alone, which
+    /// may be old; by default not. [`Connection::read_only`](crate::Connection) tells. Writes are
+    /// refused there, with [`NotReadOnly`](crate::ErrorCode::NotReadOnly).
+    ///
+    /// While it is connected to such a server the client asks the others whether they take
+    /// writes, after 100 ms for the first time and every minute in the end, each over a
+    /// connection of its own, and moves to the first that does, once what is on its way is
+    /// answered, or after a second. A session that was begun at a read-only server is known to
+    /// that one alone: the client gets another one then, and watches go along. A session of
+    /// before is turned away by read-only servers since 3.7, so a client that has one waits for
+    /// its ensemble.
+    ///
+    /// It takes servers with `readonlymode.enabled` and, since 3.7, `localSessionsEnabled`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// # server.set_read_only(true);
+    /// use homing::{Client, ErrorCode, SessionState};
+    /// let client = Client::builder(&servers).own_thread().read_only(true).connect().wait()?;
+    /// if let SessionState::Connected(connection) = client.state() {
+    ///     assert!(connection.read_only);
+    /// }
+    /// client.get("/").wait()?;
+    /// let error = client.create("/a", b"").wait().unwrap_err();
+    /// assert_eq!(error.code(), Some(ErrorCode::NotReadOnly));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_only(mut self, allowed: bool) -> Self {
+        self.config.read_only = allowed;
+        self
+    }
+
     /// The access control list of every node that is made without one of its own: one [`Acl`],
     /// or a slice or vector of them. By default [`Acl::open`], and open means open: whoever
     /// reaches the servers can read, change and delete such a node. Access control lists are the
@@ -224,6 +357,12 @@ impl Builder {
         }
         if self.config.limits.requests == 0 || self.config.limits.bytes == 0 {
             return misuse("the limit of requests or bytes in flight is zero");
+        }
+        if self.config.fail_fast_after == Some(0) {
+            return misuse("no rounds over the servers (`fail_fast_after`) are too few to connect");
+        }
+        if self.config.close_idle_after == Some(Duration::ZERO) {
+            return misuse("the time until an idle session is closed is zero");
         }
         if self.settings.acl.is_empty() {
             return misuse("the default access control list is empty, which no server accepts");

@@ -36,6 +36,7 @@ mod builder;
 mod client;
 mod error;
 pub mod ops;
+mod pinned;
 mod request;
 mod state;
 mod watcher;
@@ -48,8 +49,8 @@ pub use error::{Error, Subject};
 pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
 pub use homing_session::{
     Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
-    ExpiryReport, Failure, Host, Server, SessionEnd, SessionState, StateChange,
-    Stats as SessionStats, WatchEvent, WhyLost,
+    ExpiryReport, Failure, Host, OnExpiry, Renewal, Server, SessionEnd, SessionState, StateChange,
+    Stats as SessionStats, Unavailable, WatchEvent, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
