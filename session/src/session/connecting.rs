@@ -155,6 +155,9 @@ impl Session {
         self.addresses.clear();
         self.suspicion.clear();
         self.fails_fast = false;
+        if let Some(server) = &self.server {
+            self.hosts.accepted(server);
+        }
         self.shared.queue.forget_dropped(&mut self.outbox);
         if !self.is_of_one_server {
             self.shared.status.set_credentials(credentials);
@@ -201,7 +204,15 @@ impl Session {
         self.enter(SessionState::Connected(connection));
     }
 
+    /// The server that was tried, or connected, goes to the end of the list for a while.
+    pub(super) fn blame_server(&mut self) {
+        if let (Some(server), Some(now)) = (&self.server, self.now) {
+            self.hosts.failed(server, now);
+        }
+    }
+
     pub(super) fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
+        self.blame_server();
         self.failed_attempts += 1;
         self.suspicion.note(&failure);
         self.shared

@@ -155,6 +155,9 @@ impl Session {
             // No other server knows it, and nothing can have been written in it.
             self.forget_session();
         }
+        if lost.why != WhyLost::Moved {
+            self.blame_server();
+        }
         if !settled && lost.why != WhyLost::Moved {
             self.failed(Some(lost.server), Failure::Lost(Arc::clone(&lost)));
         }
