@@ -196,10 +196,11 @@ pub enum WhyLost {
     },
     /// The server sent something that makes no sense, and this is what.
     Protocol(String),
-    /// It was left for a server that takes writes: this one is read-only.
-    Moved,
     /// The session had reason to give it up itself.
     GivenUp,
+    /// The session left it for another one: its list of servers has changed, somebody asked for
+    /// it, another server is preferred, or this one is read-only and another one is not.
+    Moved,
 }
 
 impl fmt::Display for WhyLost {
@@ -211,8 +212,8 @@ impl fmt::Display for WhyLost {
                 write!(f, "the server answered nothing for {for_at_least:?}")
             }
             Self::Protocol(what) => write!(f, "the server sent {what}"),
-            Self::Moved => f.write_str("it was left for a server that takes writes"),
             Self::GivenUp => f.write_str("it was given up"),
+            Self::Moved => f.write_str("it was left for another one"),
         }
     }
 }

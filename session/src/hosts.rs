@@ -27,12 +27,16 @@ pub(crate) struct Hosts {
     passes: u32,
     /// When the last settled connection was lost, or the session began.
     away_since: Option<Instant>,
+    /// The list was replaced, and the next pass begins with a new server with this probability.
+    new_first: Option<f64>,
     rng: ChaCha8Rng,
 }
 
 #[derive(Debug)]
 struct Candidate {
     server: Server,
+    /// It came with the last list, and was not in the one before.
+    is_new: bool,
     /// When it last failed; `None` once it has accepted the session.
     failed_at: Option<Instant>,
 }
@@ -41,6 +45,7 @@ impl Candidate {
     fn new(server: Server) -> Self {
         Self {
             server,
+            is_new: true,
             failed_at: None,
         }
     }
@@ -60,8 +65,66 @@ impl Hosts {
             servers: servers.into_iter().map(Candidate::new).collect(),
             passes: 0,
             away_since: None,
+            new_first: None,
             rng,
         }
+    }
+
+    /// The servers, in no order that means anything.
+    pub(crate) fn all(&self) -> Vec<Server> {
+        let servers = self.servers.iter();
+        servers.map(|candidate| candidate.server.clone()).collect()
+    }
+
+    pub(crate) fn contains(&self, server: &Server) -> bool {
+        let mut candidates = self.servers.iter();
+        candidates.any(|candidate| candidate.server == *server)
+    }
+
+    /// Another list of servers, of which `current` is the one that is connected, or was last.
+    /// Whether the session should leave it.
+    ///
+    /// The choice is the Java client's, so that clients of both kinds together load all servers
+    /// alike: as few of them move as possible, each with the right probability, and to the right
+    /// part of the new list.
+    pub(crate) fn replace(
+        &mut self,
+        servers: Vec<Server>,
+        current: impl Fn(&Server) -> bool,
+    ) -> bool {
+        let before = self.servers.len();
+        let mut former = std::mem::take(&mut self.servers);
+        let mut listed: Vec<Candidate> = Vec::with_capacity(servers.len());
+        for server in servers {
+            let known = former.iter().position(|known| known.server == server);
+            match known.and_then(|at| former.remove(at)) {
+                Some(kept) => listed.push(Candidate {
+                    is_new: false,
+                    ..kept
+                }),
+                None if listed.iter().any(|candidate| candidate.server == server) => {}
+                None => listed.push(Candidate::new(server)),
+            }
+        }
+        listed.shuffle(&mut self.rng);
+        // Where it is connected it need not go next.
+        listed.sort_by_key(|candidate| current(&candidate.server));
+        let is_listed = listed.last().is_some_and(|last| current(&last.server));
+        let change = Change {
+            before,
+            after: listed.len(),
+            kept: listed.iter().filter(|candidate| !candidate.is_new).count(),
+            is_listed,
+        };
+        self.servers = listed.into();
+        self.left = self.servers.len();
+        self.new_first = change.moves(self.rng.random());
+        self.new_first.is_some()
+    }
+
+    /// All servers may be tried now, whatever was tried before.
+    pub(crate) fn begin_pass(&mut self) {
+        self.left = self.servers.len();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,9 +158,31 @@ impl Hosts {
 
     /// The order of a pass that begins.
     fn arrange(&mut self, now: Instant) {
+        if let Some(probability) = self.new_first.take() {
+            self.mix(probability);
+        }
         let ring = self.servers.make_contiguous();
         // Those that are alike stay in the order of the ring.
         ring.sort_by_key(|candidate| candidate.has_failed(now));
+    }
+
+    /// New and old servers in turn, the next one each time a new one with this probability.
+    fn mix(&mut self, probability: f64) {
+        let (mut new, mut old): (VecDeque<_>, VecDeque<_>) = self
+            .servers
+            .drain(..)
+            .partition(|candidate| candidate.is_new);
+        while let Some(next) = {
+            let takes_new = self.rng.random::<f64>() < probability;
+            let (first, second) = if takes_new {
+                (&mut new, &mut old)
+            } else {
+                (&mut old, &mut new)
+            };
+            first.pop_front().or_else(|| second.pop_front())
+        } {
+            self.servers.push_back(next);
+        }
     }
 
     /// Begins a new pass, and says how long to pause before it.
@@ -142,5 +227,152 @@ impl Hosts {
     /// same one first.
     pub(crate) fn shuffle<T>(&mut self, addresses: &mut [T]) {
         addresses.shuffle(&mut self.rng);
+    }
+}
+
+/// How a list of servers was replaced by another.
+struct Change {
+    before: usize,
+    after: usize,
+    /// How many servers are in both.
+    kept: usize,
+    /// Whether the server that is connected is in the new list.
+    is_listed: bool,
+}
+
+impl Change {
+    /// Whether the session leaves its server, by a random number between 0 and 1; and if so,
+    /// with which probability it goes to a server that is new in the list.
+    #[allow(clippy::cast_precision_loss, reason = "nobody has so many servers")]
+    fn moves(&self, roll: f64) -> Option<f64> {
+        let (before, after, kept) = (self.before as f64, self.after as f64, self.kept as f64);
+        match (self.after > self.before, self.is_listed) {
+            // Each of the old servers gives the new ones their share.
+            (true, true) => (roll < 1.0 - before / after).then_some(1.0),
+            // Its clients are the new servers' first ones.
+            (true, false) => Some(1.0),
+            (false, true) => None,
+            // Those that are kept have their own clients already, and take some of these only as
+            // far as the list has become shorter.
+            (false, false) => {
+                let left = (before - kept).max(1.0);
+                Some(1.0 - kept * (before - after) / (after * left))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect_string::ConnectString;
+
+    const CLIENTS: u16 = 6_000;
+
+    fn servers(ports: std::ops::Range<u16>) -> Vec<Server> {
+        let list: Vec<_> = ports.map(|port| format!("zk:{port}")).collect();
+        list.join(",").parse::<ConnectString>().unwrap().servers
+    }
+
+    /// Clients spread over the first list hear of the second. How many each server of it has
+    /// then, and how many have moved.
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
+    fn rebalance(first: std::ops::Range<u16>, second: std::ops::Range<u16>) -> (Vec<u16>, u16) {
+        let now = Instant::now();
+        let mut load = vec![0; second.len()];
+        let mut moved = 0;
+        for seed in 0..CLIENTS {
+            let mut hosts = Hosts::new(servers(first.clone()), seed.into());
+            let mut current = hosts.next(now).unwrap();
+            if hosts.replace(servers(second.clone()), |server| *server == current) {
+                moved += 1;
+                current = hosts.next(now).unwrap();
+            }
+            load[usize::from(current.port - second.start)] += 1;
+        }
+        (load, moved)
+    }
+
+    fn assert_even(load: &[u16]) {
+        let each = f64::from(CLIENTS) / load.len() as f64;
+        for clients in load {
+            let off = (f64::from(*clients) - each).abs() / each;
+            assert!(off < 0.1, "{clients} where {each} are expected: {load:?}");
+        }
+    }
+
+    #[test]
+    fn servers_that_come_are_given_their_share_by_those_that_stay() {
+        let (load, moved) = rebalance(1..4, 1..6);
+        assert_even(&load);
+        // Two fifths, and no more: nobody moves between the old ones.
+        assert!((2_200..2_600).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn the_clients_of_servers_that_go_are_shared_by_those_that_stay() {
+        let (load, moved) = rebalance(1..6, 1..4);
+        assert_even(&load);
+        assert!((2_200..2_600).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn the_clients_of_servers_that_are_replaced_go_to_the_new_ones() {
+        let (load, moved) = rebalance(1..5, 3..7);
+        assert_even(&load);
+        assert!((2_800..3_200).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn a_list_that_moves_on_and_grows_or_shrinks_stays_even() {
+        assert_even(&rebalance(1..4, 2..7).0);
+        assert_even(&rebalance(1..7, 4..8).0);
+        assert_even(&rebalance(1..4, 4..7).0);
+    }
+
+    #[test]
+    fn the_same_list_moves_nobody() {
+        assert_eq!(rebalance(1..4, 1..4).1, 0);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
+    fn every_server_is_tried_once_whatever_the_probability() {
+        let now = Instant::now();
+        for seed in 0..100 {
+            let mut hosts = Hosts::new(servers(1..5), seed);
+            let current = hosts.next(now).unwrap();
+            hosts.replace(servers(3..8), |server| *server == current);
+            let mut tried: Vec<_> = (0..5).map(|_| hosts.next(now).unwrap().port).collect();
+            assert_eq!(hosts.next(now), None);
+            tried.sort_unstable();
+            assert_eq!(tried, [3, 4, 5, 6, 7]);
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "any instant will do")]
+    fn a_server_that_has_failed_is_tried_last_for_a_while() {
+        let start = Instant::now();
+        let mut hosts = Hosts::new(servers(1..5), 7);
+        let bad = hosts.next(start).unwrap();
+        hosts.failed(&bad, start);
+        // From here on each pass ends with a connection to the first server.
+        let mut order = |at: Instant| -> Vec<u16> {
+            hosts.settled();
+            let first = hosts.next(at).unwrap();
+            hosts.accepted(&first);
+            let rest = hosts.servers.iter().map(|candidate| candidate.server.port);
+            rest.collect()
+        };
+        // Behind the one that is connected, which stands at the back.
+        let ring = order(start + timeouts::PENALTY / 2);
+        assert_eq!(ring[2], bad.port);
+        let ring = order(start + timeouts::PENALTY / 2);
+        assert_eq!(ring[2], bad.port, "others have had their turn, it has not");
+        order(start + timeouts::PENALTY);
+        order(start + timeouts::PENALTY);
+        let ring = order(start + timeouts::PENALTY);
+        assert_eq!(ring[3], bad.port, "it had its turn");
     }
 }

@@ -47,6 +47,7 @@ mod auth;
 mod behind;
 mod config;
 mod connect_string;
+mod control;
 mod hosts;
 mod inbound;
 mod link;
@@ -61,6 +62,7 @@ pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, Unavail
 pub use auth::{Authentication, Authentications};
 pub use config::{Config, Credentials, OnExpiry};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
+pub use control::Moved;
 pub use homing_protocol::EventType;
 pub use secret::Secret;
 pub use session::{Session, Shared};

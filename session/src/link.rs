@@ -43,10 +43,10 @@ pub(crate) struct Link {
     pub(crate) restorations_due: usize,
     /// The server takes no writes.
     pub(crate) read_only: bool,
-    /// When the connection is left for that of a server that takes writes, which is known.
-    pub(crate) moves_at: Option<Instant>,
     /// Everybody was told that the session is connected.
     pub(crate) is_announced: bool,
+    /// It is to be left as soon as nothing is on its way any more, and then at the latest.
+    pub(crate) leave_by: Option<Instant>,
 }
 
 impl Link {
@@ -69,19 +69,14 @@ impl Link {
             refused_auth: None,
             restorations_due: 0,
             read_only: false,
-            moves_at: None,
             is_announced: false,
+            leave_by: None,
         }
     }
 
     /// Identities and watches are as they were.
     pub(crate) fn is_restored(&self) -> bool {
         self.auths_due.is_empty() && self.restorations_due == 0
-    }
-
-    /// Whether every request that was given to the driver has been answered.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.given == self.answered
     }
 
     pub(crate) fn is_settled(&self) -> bool {

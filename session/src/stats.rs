@@ -29,6 +29,8 @@ pub struct Stats {
     pub lost_silent: u64,
     /// Connections that were given up because the server sent what makes no sense.
     pub lost_protocol: u64,
+    /// Connections that were left for another one, on purpose.
+    pub moved: u64,
     /// When something was last sent.
     pub sent_at: Option<Instant>,
     /// When a server last answered a request or a ping.
@@ -51,7 +53,8 @@ impl Stats {
         self
     }
 
-    /// Connections that were lost, for whatever reason.
+    /// Connections that were lost, for whatever reason. Those that were left on purpose are not
+    /// among them.
     pub fn lost(&self) -> u64 {
         self.lost_closed + self.lost_io + self.lost_silent + self.lost_protocol
     }
@@ -61,7 +64,7 @@ impl Stats {
             WhyLost::Io(_) => &mut self.lost_io,
             WhyLost::Silent { .. } => &mut self.lost_silent,
             WhyLost::Protocol(_) => &mut self.lost_protocol,
-            WhyLost::Moved => return,
+            WhyLost::Moved => &mut self.moved,
             WhyLost::Closed | WhyLost::GivenUp => &mut self.lost_closed,
         };
         *count += 1;

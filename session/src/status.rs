@@ -336,6 +336,7 @@ pub struct Status {
 struct Board {
     state: SessionState,
     credentials: Option<Credentials>,
+    servers: Vec<Server>,
     /// The newest failure of each server since a connection last settled.
     failures: Vec<Attempt>,
     /// The newest states, oldest first; the last is `state`.
@@ -365,6 +366,7 @@ impl Status {
                 recent: VecDeque::from([state.clone()]),
                 state,
                 credentials: None,
+                servers: Vec::new(),
                 failures: Vec::new(),
                 count: 1,
                 listeners: BTreeMap::new(),
@@ -403,6 +405,11 @@ impl Status {
     /// What it takes to resume the session; `None` before it began.
     pub fn credentials(&self) -> Option<Credentials> {
         self.board().credentials
+    }
+
+    /// The servers that are tried, in no particular order.
+    pub fn servers(&self) -> Vec<Server> {
+        self.board().servers.clone()
     }
 
     /// For each server its newest failure since a connection last settled.
@@ -514,6 +521,15 @@ impl Status {
 
     pub(crate) fn set_credentials(&self, credentials: Credentials) {
         self.board().credentials = Some(credentials);
+    }
+
+    /// Failures of servers that are not among them are of no interest any more.
+    pub(crate) fn set_servers(&self, servers: Vec<Server>) {
+        let mut board = self.board();
+        board
+            .failures
+            .retain(|attempt| servers.contains(&attempt.server));
+        board.servers = servers;
     }
 
     pub(crate) fn add_failure(&self, attempt: Attempt) {

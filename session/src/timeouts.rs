@@ -55,6 +55,13 @@ pub(crate) fn settled_after(session_timeout: Duration) -> Duration {
     ping_interval(session_timeout).min(Duration::from_secs(5))
 }
 
+/// How long a connection that is to be left waits for the answers that are due, while nothing new
+/// is sent: a third of the session time-out, so that as much is left of it as when a connection
+/// is given up. A server that has answered nothing for so long may never do.
+pub(crate) fn leave_max(session_timeout: Duration) -> Duration {
+    session_timeout / 3
+}
+
 /// How long a server that has failed is tried after all others. After that it may be back, and
 /// should not be the last choice of everybody.
 pub(crate) const PENALTY: Duration = Duration::from_secs(60);

@@ -201,7 +201,8 @@ impl Session {
             server,
             read_only,
         };
-        self.enter(SessionState::Connected(connection));
+        self.enter(SessionState::Connected(connection.clone()));
+        self.tell_reconnected(&connection);
     }
 
     /// The server that was tried, or connected, goes to the end of the list for a while.

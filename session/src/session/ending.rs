@@ -60,6 +60,7 @@ impl Session {
         // In this order: whoever finds the queue ended looks here for the reason.
         self.enter(SessionState::Ended(end.clone()));
         self.shared.watches.end(&end, &mut self.wakers);
+        self.end_moves(&end);
         let answer = end_answer(&end, self.close_is_late);
         self.shared
             .queue

@@ -82,8 +82,9 @@ impl Session {
 
     /// Opens another session if somebody has asked for something meanwhile.
     pub(super) fn check_wanted(&mut self, now: Instant) {
-        let is_wanted =
-            self.shared.is_wanted.load(Ordering::Acquire) || self.shared.queue.usage().requests > 0;
+        let is_wanted = self.shared.is_wanted.load(Ordering::Acquire)
+            || self.shared.queue.usage().requests > 0
+            || !self.reconnects.is_empty();
         if is_wanted {
             self.phase = Phase::Idle;
             self.enter(SessionState::Connecting);

@@ -4,6 +4,7 @@ mod connecting;
 mod ending;
 mod idle;
 mod linked;
+mod moving;
 mod renewal;
 mod writable;
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
-use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue};
+use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue, Slot, Ticket};
 
 use self::ending::end_answer;
 use self::renewal::{Farewell, Then};
@@ -28,6 +29,7 @@ use crate::auth::Authentications;
 use crate::behind::Suspicion;
 use crate::config::{Config, Credentials, OnExpiry};
 use crate::connect_string::{Host, Server};
+use crate::control::{Control, Moved};
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
 use crate::link::Link;
@@ -55,6 +57,7 @@ pub struct Shared {
     pub watches: Watches,
     /// The identities that every connection has.
     pub authentications: Authentications,
+    control: Control,
     is_detached: AtomicBool,
     /// How many want the session to stay although nothing is asked of it.
     holds: AtomicUsize,
@@ -63,6 +66,22 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Gives the session another list of servers. If it should leave the one that it is
+    /// connected to, by the rule of the Java client, it does so as soon as all answers are there
+    /// that are due.
+    pub fn set_servers(&self, servers: Vec<Server>) {
+        self.control.put_servers(servers);
+        self.queue.nudge();
+    }
+
+    /// Has the session leave its server for another one, or try all of them now if it has none.
+    /// The ticket completes when it is connected again, or over.
+    pub fn reconnect(&self) -> Ticket<Moved> {
+        let ticket = self.control.put_reconnect();
+        self.queue.nudge();
+        ticket
+    }
+
     /// Ends the session here and leaves it to its time-out at the servers.
     pub fn detach(&self) {
         self.is_detached.store(true, Ordering::Release);
@@ -126,6 +145,8 @@ pub struct Session {
     close_until: Option<Instant>,
     /// That time has come.
     close_is_late: bool,
+    /// Who waits for the session to be connected again.
+    reconnects: Vec<Arc<Slot<Moved>>>,
     /// Attempts that failed since a connection last settled; paces the log.
     failed_attempts: u64,
     requested_timeout: Duration,
@@ -210,10 +231,12 @@ impl Session {
             status: Status::new(),
             watches: Watches::default(),
             authentications: Authentications::default(),
+            control: Control::default(),
             is_detached: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),
         });
+        shared.status.set_servers(config.servers.clone());
         if let Some(credentials) = config.resume {
             shared.status.set_credentials(credentials);
         }
@@ -245,6 +268,7 @@ impl Session {
             slept: Duration::ZERO,
             close_until: None,
             close_is_late: false,
+            reconnects: Vec::new(),
             failed_attempts: 0,
             requested_timeout: config.session_timeout,
             connect_timeout: config.connect_timeout,
@@ -362,6 +386,7 @@ impl Session {
                     };
                     self.give_up(why);
                 }
+                self.leave_if_due(now);
             }
             Phase::Pausing { .. }
             | Phase::Resolving { .. }
@@ -377,6 +402,9 @@ impl Session {
     fn enter(&mut self, state: SessionState) {
         let session = self.session_id();
         self.span.in_scope(|| match &state {
+            SessionState::Suspended { why, .. } if why.why == WhyLost::Moved => {
+                tracing::info!(session = format_args!("{session:#x}"), "{state}");
+            }
             SessionState::Connected(_) | SessionState::Connecting | SessionState::Dormant => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
             }
@@ -419,6 +447,7 @@ impl Engine for Session {
             self.close_until = Some(now + within);
             self.close_before_it_began(now);
         }
+        self.read_mail(now);
         self.check_timers(now);
         self.check_search(now);
         self.check_idle(now);
@@ -551,7 +580,7 @@ impl Engine for Session {
                     secret::wipe(preamble);
                     link.sent_at = now;
                 }
-                if out.pending().len() < PENDING_MAX && link.moves_at.is_none() {
+                if link.leave_by.is_none() && out.pending().len() < PENDING_MAX {
                     let requests = self.shared.queue.take_into(out);
                     if requests > 0 {
                         link.gave(now, requests);
@@ -594,7 +623,8 @@ impl Engine for Session {
                 let ping_at = link.sent_at + timeouts::ping_interval(self.session_timeout);
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
-                Some(ping_at.min(silent_at).min(settles_at))
+                let leave_by = link.leave_by.unwrap_or(silent_at);
+                Some(ping_at.min(silent_at).min(settles_at).min(leave_by))
             }
             Phase::Idle | Phase::Dormant => None,
         };

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use homing_transport::{Action, Asked, Question};
 
-use super::{Phase, Session, Why};
-use crate::answer::WhyLost;
+use super::{Phase, Session};
 use crate::connect_string::{Host, Server};
 use crate::timeouts;
 
@@ -41,17 +40,12 @@ impl Session {
         };
     }
 
-    /// Asks the next server, or moves to the one that was found.
+    /// Asks the next server when it is time.
     pub(super) fn check_search(&mut self, now: Instant) {
         let Phase::Connected(link) = &self.phase else {
             return;
         };
-        if link.moves_at.is_some_and(|at| at <= now || link.is_quiet()) {
-            let settled = link.is_settled();
-            let why = WhyLost::Moved;
-            return self.hang_up(link.address, Why::Lost { why, settled });
-        }
-        if link.moves_at.is_some() || self.search.until.is_none_or(|until| until > now) {
+        if link.leave_by.is_some() || self.search.until.is_none_or(|until| until > now) {
             return;
         }
         if self.search.asked.take().is_none()
@@ -84,16 +78,16 @@ impl Session {
     }
 
     pub(super) fn handle_asked(&mut self, now: Instant, answer: io::Result<Asked>) {
-        let Phase::Connected(link) = &mut self.phase else {
+        if !matches!(self.phase, Phase::Connected(_)) {
             return;
-        };
+        }
         let Some(server) = self.search.asked.take() else {
             return;
         };
         match answer {
             Ok(Asked { address, answer }) if answer == b"rw" => {
-                link.moves_at = Some(now + timeouts::MOVE_MAX);
                 self.search.until = None;
+                self.leave_within(now, timeouts::MOVE_MAX);
                 self.found_writable(server, address);
             }
             _ => self.ask_next(now),
@@ -113,6 +107,6 @@ impl Session {
         let Phase::Connected(link) = &self.phase else {
             return None;
         };
-        link.moves_at.or(self.search.until)
+        self.search.until.filter(|_| link.leave_by.is_none())
     }
 }

@@ -456,6 +456,12 @@ impl<N, A> Queue<N, A> {
         }
     }
 
+    /// How many requests were [taken](Self::take_into) and have not ended: their answers are due.
+    /// Those whose callers have given up count as well.
+    pub fn taken(&self) -> usize {
+        lock(&self.inner).taken
+    }
+
     /// Moves the bytes of all waiting entries to `out`, and says how many entries they are.
     /// They are taken from now on.
     pub fn take_into(&self, out: &mut Outgoing) -> usize {
