@@ -33,6 +33,8 @@ pub enum Note {
     Ephemeral,
     /// A watch is removed that nobody wants any more.
     Unwatch,
+    /// The session reads who belongs to the ensemble.
+    Config,
     /// An identity is added to the connection; the reply comes outside the line.
     Auth {
         /// What kind of identity.

@@ -51,6 +51,9 @@ pub struct Config {
     /// After how many rounds over all servers without a connection requests end at once, instead
     /// of waiting; `None`, the default, for never. The session itself goes on trying.
     pub fail_fast_after: Option<u32>,
+    /// Whether the session reads who belongs to the ensemble (`/zookeeper/config`), and follows
+    /// when that changes; `false` by default.
+    pub follow_reconfig: bool,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -74,6 +77,7 @@ impl Config {
             read_only: false,
             close_idle_after: None,
             fail_fast_after: None,
+            follow_reconfig: false,
             seed: 0,
             first_xid: 1,
         }

@@ -13,6 +13,7 @@ use homing_transport::{Fate, Line};
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
 use crate::link::Link;
+use crate::session::is_config_event;
 use crate::status::Failure;
 use crate::watches::{WatchKind, Watches};
 
@@ -241,6 +242,10 @@ pub(crate) struct Dispatched {
     pub(crate) cannot_unwatch: bool,
     /// The session has a node that dies with it.
     pub(crate) made_ephemeral: bool,
+    /// The node that tells who belongs to the ensemble has changed.
+    pub(crate) config_changed: bool,
+    /// It was read by the session itself.
+    pub(crate) config: Option<Reply>,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -274,6 +279,7 @@ impl Dispatch<'_> {
                     )
                 }
                 Inbound::Event(event, zxid) => {
+                    done.config_changed |= is_config_event(&event.path, event.kind);
                     tracing::trace!(path = event.path, kind = ?event.kind, "watch event");
                     self.watches.fire(event, zxid, self.wakers);
                     continue;
@@ -287,6 +293,9 @@ impl Dispatch<'_> {
             self.check_zxid(header)?;
             let is_answered = answer.is_ok();
             done.answered += 1;
+            if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
+                done.config = Some(reply.clone());
+            }
             match line.pop(answer) {
                 Some(Note::Close) => done.closed = true,
                 Some(Note::Watch(note)) => {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::*;
 use homing_protocol::CreateMode;
-use homing_session::{Cause, ConnectString, Moved, Server, SessionEnd, SessionState, WhyLost};
+use homing_session::{
+    Authentication, Cause, ConnectString, Moved, Secret, Server, SessionEnd, SessionState, WhyLost,
+};
 use homing_testkit::sim::{Behaviour, Event, Lookup};
 use homing_transport::{Fate, Ticket};
 
@@ -287,4 +289,30 @@ fn the_newest_list_counts() {
     world.shared.set_servers(Vec::new());
     world.settle();
     assert_eq!(at(&world), address(8), "an empty list is none");
+}
+
+#[test]
+fn a_connection_that_is_left_before_it_was_announced_is_not_the_one_that_was_asked_for() {
+    let mut world = connected();
+    // Restoring an identity takes as long as answering a request.
+    world
+        .shared
+        .authentications
+        .add(std::sync::Arc::new(Authentication {
+            scheme: "digest".into(),
+            proof: Secret::new(b"bob:pw"),
+        }));
+    world.sim.set_latency(MS(50));
+    world.sim.cut();
+    let get = world.get("/");
+    // Dialled, and the handshake answered.
+    world.sim.run_for(MS(160));
+    assert!(!world.is_connected());
+    let left = world.sim.dials().last().map(|(_, address)| *address);
+    let mut ticket = world.shared.reconnect();
+    world.sim.run_for(SECOND);
+    let connection = moved(&mut ticket).unwrap();
+    assert_ne!(Some(connection.server), left);
+    assert_eq!(connection.server, at(&world));
+    assert_eq!(reply(get).err, 0);
 }

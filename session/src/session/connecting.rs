@@ -169,6 +169,7 @@ impl Session {
         self.extend_lease(link.lease_from);
         self.put_preamble(&mut link);
         self.seek_writable(now, read_only);
+        self.following.ask();
         self.phase = Phase::Connected(Box::new(link));
         self.announce();
     }

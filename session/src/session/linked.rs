@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use homing_protocol::{RemoveWatches, RequestHeader, WatcherType, op, put_request, request_len};
 use homing_transport::{Fate, Outgoing, Request};
 
+use super::following::CONFIG_PATH;
 use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};
@@ -47,6 +48,9 @@ impl Session {
         }
         self.cannot_unwatch |= done.cannot_unwatch;
         self.may_have_ephemerals |= done.made_ephemeral;
+        if done.config_changed {
+            self.following.ask();
+        }
         if done.closed {
             return self.end(SessionEnd::Closed);
         }
@@ -57,6 +61,9 @@ impl Session {
             return self.give_up(why);
         }
         self.announce();
+        if let Some(config) = done.config {
+            self.follow(&config);
+        }
     }
 
     /// The scheme of an identity that the server has refused.
@@ -84,10 +91,13 @@ impl Session {
             // Without a connection the server has none either.
             return;
         }
+        let own = self.following.is_wanted().then_some(CONFIG_PATH);
         self.shared.queue.submit_reserved(
             |notes| {
-                // A request that is on its way may be about to set the watch again.
-                let coming: BTreeSet<&str> = notes.filter_map(Note::watched_path).collect();
+                // A request that is on its way may be about to set the watch again; or the session
+                // may have one of its own.
+                let coming = notes.filter_map(Note::watched_path).chain(own);
+                let coming: BTreeSet<&str> = coming.collect();
                 idle.into_iter()
                     .filter(|path| !coming.contains(path.as_str()))
                     .collect()

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod ending;
+mod following;
 mod idle;
 mod linked;
 mod moving;
@@ -22,6 +23,8 @@ use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
 use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue, Slot, Ticket};
 
 use self::ending::end_answer;
+use self::following::Following;
+pub(crate) use self::following::is_config_event;
 use self::renewal::{Farewell, Then};
 use self::writable::Search;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
@@ -145,6 +148,7 @@ pub struct Session {
     close_until: Option<Instant>,
     /// That time has come.
     close_is_late: bool,
+    following: Following,
     /// Who waits for the session to be connected again.
     reconnects: Vec<Arc<Slot<Moved>>>,
     /// Attempts that failed since a connection last settled; paces the log.
@@ -268,6 +272,7 @@ impl Session {
             slept: Duration::ZERO,
             close_until: None,
             close_is_late: false,
+            following: Following::new(config.follow_reconfig),
             reconnects: Vec::new(),
             failed_attempts: 0,
             requested_timeout: config.session_timeout,
@@ -453,6 +458,7 @@ impl Engine for Session {
         self.check_idle(now);
         self.fail_fast();
         self.unwatch();
+        self.read_config_if_due();
     }
 
     fn handle_sleep(&mut self, slept: Duration) {
