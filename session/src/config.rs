@@ -7,6 +7,7 @@ use homing_protocol::SessionPassword;
 use homing_transport::Limits;
 
 use crate::connect_string::Server;
+use crate::preference::Preference;
 
 /// Settings of a session. All have defaults but the servers.
 ///
@@ -54,6 +55,8 @@ pub struct Config {
     /// Whether the session reads who belongs to the ensemble (`/zookeeper/config`), and follows
     /// when that changes; `false` by default.
     pub follow_reconfig: bool,
+    /// Servers that the session would rather be at; `None` by default.
+    pub prefer: Option<Preference>,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -78,6 +81,7 @@ impl Config {
             close_idle_after: None,
             fail_fast_after: None,
             follow_reconfig: false,
+            prefer: None,
             seed: 0,
             first_xid: 1,
         }

@@ -8,13 +8,14 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::connect_string::Server;
+use crate::preference::Preference;
 use crate::timeouts;
 
 /// The servers in the order in which they are tried, and the pauses between passes over them.
 ///
 /// A *pass* tries each server once. It begins right after the one that was connected last, so
 /// that a lost connection leads to another server at once; those that have failed a short while
-/// ago come last. Between passes there is a pause that is random: clients that lost the same
+/// ago come last, and among both kinds those first that are preferred. Between passes there is a pause that is random: clients that lost the same
 /// server do not come back in step.
 #[derive(Debug)]
 pub(crate) struct Hosts {
@@ -29,6 +30,10 @@ pub(crate) struct Hosts {
     away_since: Option<Instant>,
     /// The list was replaced, and the next pass begins with a new server with this probability.
     new_first: Option<f64>,
+    /// Which servers come before the others.
+    prefer: Option<Preference>,
+    /// The next pass begins with them even if they have failed.
+    preferred_first: bool,
     rng: ChaCha8Rng,
 }
 
@@ -37,13 +42,15 @@ struct Candidate {
     server: Server,
     /// It came with the last list, and was not in the one before.
     is_new: bool,
+    is_preferred: bool,
     /// When it last failed; `None` once it has accepted the session.
     failed_at: Option<Instant>,
 }
 
 impl Candidate {
-    fn new(server: Server) -> Self {
+    fn new(server: Server, prefer: Option<&Preference>) -> Self {
         Self {
+            is_preferred: prefer.is_some_and(|prefer| prefer.is_preferred(&server)),
             server,
             is_new: true,
             failed_at: None,
@@ -57,15 +64,21 @@ impl Candidate {
 }
 
 impl Hosts {
-    pub(crate) fn new(mut servers: Vec<Server>, seed: u64) -> Self {
+    pub(crate) fn new(mut servers: Vec<Server>, prefer: Option<Preference>, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         servers.shuffle(&mut rng);
+        let servers = servers.into_iter();
+        let servers: VecDeque<_> = servers
+            .map(|server| Candidate::new(server, prefer.as_ref()))
+            .collect();
         Self {
             left: servers.len(),
-            servers: servers.into_iter().map(Candidate::new).collect(),
+            servers,
             passes: 0,
             away_since: None,
             new_first: None,
+            prefer,
+            preferred_first: false,
             rng,
         }
     }
@@ -103,13 +116,15 @@ impl Hosts {
                     ..kept
                 }),
                 None if listed.iter().any(|candidate| candidate.server == server) => {}
-                None => listed.push(Candidate::new(server)),
+                None => listed.push(Candidate::new(server, self.prefer.as_ref())),
             }
         }
         listed.shuffle(&mut self.rng);
         // Where it is connected it need not go next.
         listed.sort_by_key(|candidate| current(&candidate.server));
-        let is_listed = listed.last().is_some_and(|last| current(&last.server));
+        let last = listed.last().filter(|last| current(&last.server));
+        let (is_listed, is_preferred) =
+            (last.is_some(), last.is_some_and(|last| last.is_preferred));
         let change = Change {
             before,
             after: listed.len(),
@@ -118,7 +133,8 @@ impl Hosts {
         };
         self.servers = listed.into();
         self.left = self.servers.len();
-        self.new_first = change.moves(self.rng.random());
+        let moves = change.moves(self.rng.random());
+        self.new_first = moves.filter(|_| !is_preferred);
         self.new_first.is_some()
     }
 
@@ -161,9 +177,36 @@ impl Hosts {
         if let Some(probability) = self.new_first.take() {
             self.mix(probability);
         }
-        let ring = self.servers.make_contiguous();
+        let preferred_first = std::mem::take(&mut self.preferred_first);
         // Those that are alike stay in the order of the ring.
-        ring.sort_by_key(|candidate| candidate.has_failed(now));
+        self.servers.make_contiguous().sort_by_key(|candidate| {
+            let goes_first = candidate.is_preferred && preferred_first;
+            let has_failed = candidate.has_failed(now);
+            (!goes_first, has_failed, !candidate.is_preferred)
+        });
+    }
+
+    /// How long the session stays at this server before it tries to return to one that is
+    /// preferred, after so many returns that came to nothing; `None` if it has no reason to. Each
+    /// attempt costs a connection, so there are ever fewer of them, down to an eighth.
+    pub(crate) fn return_after(&mut self, server: &Server, returns: u32) -> Option<Duration> {
+        let prefer = self.prefer.as_ref()?;
+        let is_preferred = |candidate: &Candidate| candidate.is_preferred;
+        let is_here =
+            |candidate: &Candidate| is_preferred(candidate) && candidate.server == *server;
+        if !self.servers.iter().any(is_preferred) || self.servers.iter().any(is_here) {
+            return None;
+        }
+        let after = prefer.return_after().saturating_mul(1 << returns.min(3));
+        let after = after.min(timeouts::RETURN_MAX);
+        // Clients that came here together do not leave together.
+        Some(after.mul_f64(self.rng.random_range(0.75..=1.25)))
+    }
+
+    /// All servers may be tried now, and those first that are preferred, whatever they did before.
+    pub(crate) fn begin_return(&mut self) {
+        self.begin_pass();
+        self.preferred_first = true;
     }
 
     /// New and old servers in turn, the next one each time a new one with this probability.
@@ -282,7 +325,7 @@ mod tests {
         let mut load = vec![0; second.len()];
         let mut moved = 0;
         for seed in 0..CLIENTS {
-            let mut hosts = Hosts::new(servers(first.clone()), seed.into());
+            let mut hosts = Hosts::new(servers(first.clone()), None, seed.into());
             let mut current = hosts.next(now).unwrap();
             if hosts.replace(servers(second.clone()), |server| *server == current) {
                 moved += 1;
@@ -340,7 +383,7 @@ mod tests {
     fn every_server_is_tried_once_whatever_the_probability() {
         let now = Instant::now();
         for seed in 0..100 {
-            let mut hosts = Hosts::new(servers(1..5), seed);
+            let mut hosts = Hosts::new(servers(1..5), None, seed);
             let current = hosts.next(now).unwrap();
             hosts.replace(servers(3..8), |server| *server == current);
             let mut tried: Vec<_> = (0..5).map(|_| hosts.next(now).unwrap().port).collect();
@@ -354,7 +397,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "any instant will do")]
     fn a_server_that_has_failed_is_tried_last_for_a_while() {
         let start = Instant::now();
-        let mut hosts = Hosts::new(servers(1..5), 7);
+        let mut hosts = Hosts::new(servers(1..5), None, 7);
         let bad = hosts.next(start).unwrap();
         hosts.failed(&bad, start);
         // From here on each pass ends with a connection to the first server.

@@ -66,6 +66,10 @@ pub(crate) fn leave_max(session_timeout: Duration) -> Duration {
 /// should not be the last choice of everybody.
 pub(crate) const PENALTY: Duration = Duration::from_secs(60);
 
+/// The longest that a session stays at another server than the preferred ones: as good as for
+/// ever, and far from what time is counted in.
+pub(crate) const RETURN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
 /// Between which bounds the pause before another pass over all servers is drawn, when none was
 /// reached for `away`: 0.3 s to 1 s, and 1.5 s to 5 s after 10 s. The floor is what bounds the
 /// number of passes whatever is drawn. A higher one would make the typical recovery slower: a

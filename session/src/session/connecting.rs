@@ -171,6 +171,7 @@ impl Session {
         self.seek_writable(now, read_only);
         self.following.ask();
         self.phase = Phase::Connected(Box::new(link));
+        self.plan_return(now);
         self.announce();
     }
 

@@ -151,6 +151,8 @@ pub struct Session {
     following: Following,
     /// Who waits for the session to be connected again.
     reconnects: Vec<Arc<Slot<Moved>>>,
+    /// How often it has tried in vain to return to a preferred server.
+    returns: u32,
     /// Attempts that failed since a connection last settled; paces the log.
     failed_attempts: u64,
     requested_timeout: Duration,
@@ -246,7 +248,7 @@ impl Session {
         }
         let session = Self {
             shared: Arc::clone(&shared),
-            hosts: Hosts::new(config.servers, config.seed),
+            hosts: Hosts::new(config.servers, config.prefer, config.seed),
             phase: Phase::Idle,
             server: None,
             addresses: VecDeque::new(),
@@ -274,6 +276,7 @@ impl Session {
             close_is_late: false,
             following: Following::new(config.follow_reconfig),
             reconnects: Vec::new(),
+            returns: 0,
             failed_attempts: 0,
             requested_timeout: config.session_timeout,
             connect_timeout: config.connect_timeout,
@@ -391,6 +394,7 @@ impl Session {
                     };
                     self.give_up(why);
                 }
+                self.return_if_due(now);
                 self.leave_if_due(now);
             }
             Phase::Pausing { .. }
@@ -630,7 +634,9 @@ impl Engine for Session {
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
                 let leave_by = link.leave_by.unwrap_or(silent_at);
-                Some(ping_at.min(silent_at).min(settles_at).min(leave_by))
+                let return_at = link.return_at.unwrap_or(silent_at);
+                let wanted = [ping_at, silent_at, settles_at, leave_by, return_at];
+                wanted.into_iter().min()
             }
             Phase::Idle | Phase::Dormant => None,
         };
