@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use homing_protocol::{Acl, frame};
-use homing_session::{Config, ConnectString, Credentials, OnExpiry, Session};
+use homing_session::{Config, ConnectString, Credentials, OnExpiry, Preference, Server, Session};
 use homing_transport::{Transport, block_on};
 
 use crate::backend;
 use crate::client::{Client, Core, Settings};
 use crate::error::Error;
+use crate::servers::parse_servers;
 
 /// Settings of a client, each with its default, and three ways to make it.
 ///
@@ -32,6 +33,8 @@ use crate::error::Error;
 /// | [`fail_fast_after`](Self::fail_fast_after) | never |
 /// | [`close_idle_after`](Self::close_idle_after) | never |
 /// | [`read_only`](Self::read_only) | not allowed |
+/// | [`follow_reconfig`](Self::follow_reconfig) | no |
+/// | [`prefer`](Self::prefer) | no server |
 /// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
 /// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
 ///
@@ -58,7 +61,12 @@ pub struct Builder {
     settings: Settings,
     transport: Option<Arc<dyn Transport>>,
     has_seed: bool,
+    /// A preference whose servers are to be parsed, and when to return to them.
+    prefer: Option<(String, Duration)>,
 }
+
+/// A session that tried to return all the time would do nothing else.
+const RETURN_AFTER_MIN: Duration = Duration::from_millis(100);
 
 impl Builder {
     pub(crate) fn new(connect_string: &str) -> Self {
@@ -72,6 +80,7 @@ impl Builder {
             },
             transport: None,
             has_seed: false,
+            prefer: None,
         }
     }
 
@@ -262,6 +271,86 @@ impl Builder {
         self
     }
 
+    /// Follows the ensemble when its members change: the session reads who they are
+    /// (`/zookeeper/config`) on each connection and whenever that changes, and takes the addresses
+    /// that they tell for clients as its list of servers, as if by
+    /// [`set_servers`](Client::set_servers). So the connect string need only have a server that is
+    /// reached at the beginning. By default it does not.
+    ///
+    /// The addresses must be reachable from here: leave it off behind a proxy or a translation of
+    /// addresses. Members that do not tell one are left out, and a list in which nobody does is not
+    /// followed; nor is one of a server that stands alone, which tells no members at all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// let client = homing::Client::builder(&servers).follow_reconfig(true).connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow_reconfig(mut self, follow: bool) -> Self {
+        self.config.follow_reconfig = follow;
+        self
+    }
+
+    /// Prefers these servers, `host[:port](,host[:port])*`, each written as in the connect string:
+    /// those nearby, say. They are tried before the others, but for those that have failed within
+    /// the last minute. A session that is at another one tries to return `return_after` later, give
+    /// or take a quarter, as gently as [`reconnect`](Client::reconnect) does; if that comes to
+    /// nothing, after twice that time, and so on up to eight times.
+    ///
+    /// Each attempt leaves the connection that there is, and suspends the session for a moment, so
+    /// `return_after` should be minutes rather than seconds; `Duration::MAX` never returns. Servers
+    /// that are not in the list of servers are not tried. No server is preferred by default.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let (servers, near) = (server.connect_string(), server.connect_string());
+    /// use std::time::Duration;
+    /// // let (servers, near) = ("zk1,zk2,zk3", "zk2");
+    /// let builder = homing::Client::builder(&servers).prefer(&near, Duration::from_secs(600));
+    /// let client = builder.connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefer(mut self, servers: &str, return_after: Duration) -> Self {
+        self.prefer = Some((servers.into(), return_after));
+        self
+    }
+
+    /// As [`prefer`](Self::prefer), for the servers of which `is_preferred` holds. It is called
+    /// once for each server of a list, where the client's bytes are moved: it should not block.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use std::time::Duration;
+    /// use homing::Server;
+    /// let is_near = |server: &Server| server.host.to_string().ends_with(".eu-1.example.org");
+    /// let builder = homing::Client::builder(&servers).prefer_if(is_near, Duration::from_secs(600));
+    /// let client = builder.connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefer_if(
+        mut self,
+        is_preferred: impl Fn(&Server) -> bool + Send + Sync + 'static,
+        return_after: Duration,
+    ) -> Self {
+        self.prefer = None;
+        self.config.prefer = Some(Preference::new(is_preferred, return_after));
+        self
+    }
+
     /// The access control list of every node that is made without one of its own: one [`Acl`],
     /// or a slice or vector of them. By default [`Acl::open`], and open means open: whoever
     /// reaches the servers can read, change and delete such a node. Access control lists are the
@@ -331,6 +420,7 @@ impl Builder {
     pub fn start(mut self) -> Result<Client, Error> {
         let connect_string: ConnectString =
             self.connect_string.parse().map_err(Error::ConnectString)?;
+        self.set_preferred()?;
         self.check()?;
         self.config.servers = connect_string.servers;
         if !self.has_seed {
@@ -342,6 +432,15 @@ impl Builder {
         shared.queue.attach(Arc::clone(&driver));
         let core = Core::new(shared, driver, self.settings);
         Ok(Client::new(core, connect_string.chroot))
+    }
+
+    fn set_preferred(&mut self) -> Result<(), Error> {
+        if let Some((servers, return_after)) = self.prefer.take() {
+            let servers = parse_servers("prefer", &servers)?;
+            let is_preferred = move |server: &Server| servers.contains(server);
+            self.config.prefer = Some(Preference::new(is_preferred, return_after));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -363,6 +462,11 @@ impl Builder {
         }
         if self.config.close_idle_after == Some(Duration::ZERO) {
             return misuse("the time until an idle session is closed is zero");
+        }
+        if let Some(prefer) = &self.config.prefer
+            && prefer.return_after() < RETURN_AFTER_MIN
+        {
+            return misuse("the time to return to preferred servers is less than 100 ms");
         }
         if self.settings.acl.is_empty() {
             return misuse("the default access control list is empty, which no server accepts");

@@ -38,6 +38,7 @@ mod error;
 pub mod ops;
 mod pinned;
 mod request;
+mod servers;
 mod state;
 mod watcher;
 
@@ -55,5 +56,6 @@ pub use homing_session::{
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
 pub use request::{Operation, Pending, Request, Running};
+pub use servers::Reconnect;
 pub use state::StateChanges;
 pub use watcher::{Read, Watcher};

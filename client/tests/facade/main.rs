@@ -16,6 +16,7 @@ mod limits;
 mod nodes;
 mod order;
 mod parents;
+mod servers;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
@@ -121,6 +122,11 @@ macro_rules! everywhere {
                 three_ways_to_run_a_transaction
                 what_is_wrong_here_is_not_sent
                 a_large_transaction;
+            servers:
+                a_client_is_given_other_servers
+                a_client_reconnects
+                what_is_no_list_of_servers_is_refused
+                a_client_returns_to_a_preferred_server;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
