@@ -298,13 +298,15 @@ impl Builder {
 
     /// Prefers these servers, `host[:port](,host[:port])*`, each written as in the connect string:
     /// those nearby, say. They are tried before the others, but for those that have failed within
-    /// the last minute. A session that is at another one tries to return `return_after` later, give
-    /// or take a quarter, as gently as [`reconnect`](Client::reconnect) does; if that comes to
-    /// nothing, after twice that time, and so on up to eight times.
+    /// the last minute. No server is preferred by default, and one that is not in the list of
+    /// servers is not tried.
     ///
-    /// Each attempt leaves the connection that there is, and suspends the session for a moment, so
-    /// `return_after` should be minutes rather than seconds; `Duration::MAX` never returns. Servers
-    /// that are not in the list of servers are not tried. No server is preferred by default.
+    /// A session that is at another one asks the preferred ones every `return_after`, give or take
+    /// a quarter, over a connection of its own whether they serve (`srvr`, one of the four-letter
+    /// words). To the first that says so it moves, as gently as [`reconnect`](Client::reconnect)
+    /// does, and is suspended for that moment. If that server does not take the session after all,
+    /// the next question comes after twice the time, and so on up to eight times.
+    /// `Duration::MAX` never returns.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! A real ensemble, and clients that move about in it.
+//! Clients that move about in a real ensemble.
 #![allow(
     clippy::await_holding_lock,
     reason = "a test has the ensemble to itself, on a thread of its own"

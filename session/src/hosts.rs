@@ -32,8 +32,6 @@ pub(crate) struct Hosts {
     new_first: Option<f64>,
     /// Which servers come before the others.
     prefer: Option<Preference>,
-    /// The next pass begins with them even if they have failed.
-    preferred_first: bool,
     rng: ChaCha8Rng,
 }
 
@@ -78,7 +76,6 @@ impl Hosts {
             away_since: None,
             new_first: None,
             prefer,
-            preferred_first: false,
             rng,
         }
     }
@@ -177,18 +174,15 @@ impl Hosts {
         if let Some(probability) = self.new_first.take() {
             self.mix(probability);
         }
-        let preferred_first = std::mem::take(&mut self.preferred_first);
         // Those that are alike stay in the order of the ring.
-        self.servers.make_contiguous().sort_by_key(|candidate| {
-            let goes_first = candidate.is_preferred && preferred_first;
-            let has_failed = candidate.has_failed(now);
-            (!goes_first, has_failed, !candidate.is_preferred)
-        });
+        self.servers
+            .make_contiguous()
+            .sort_by_key(|candidate| (candidate.has_failed(now), !candidate.is_preferred));
     }
 
     /// How long the session stays at this server before it tries to return to one that is
-    /// preferred, after so many returns that came to nothing; `None` if it has no reason to. Each
-    /// attempt costs a connection, so there are ever fewer of them, down to an eighth.
+    /// preferred, after it has left in vain so often; `None` if it has no reason to. Each of those
+    /// has cost a connection, so there are ever fewer of them, down to an eighth.
     pub(crate) fn return_after(&mut self, server: &Server, returns: u32) -> Option<Duration> {
         let prefer = self.prefer.as_ref()?;
         let is_preferred = |candidate: &Candidate| candidate.is_preferred;
@@ -203,10 +197,28 @@ impl Hosts {
         Some(after.mul_f64(self.rng.random_range(0.75..=1.25)))
     }
 
-    /// All servers may be tried now, and those first that are preferred, whatever they did before.
-    pub(crate) fn begin_return(&mut self) {
+    /// Those that are preferred, in the order in which they would be tried.
+    pub(crate) fn preferred(&self) -> Vec<Server> {
+        let preferred = self
+            .servers
+            .iter()
+            .filter(|candidate| candidate.is_preferred);
+        preferred
+            .map(|candidate| candidate.server.clone())
+            .collect()
+    }
+
+    /// All servers may be tried now, and this one first: it is preferred, and serves.
+    pub(crate) fn go_first(&mut self, server: &Server) {
         self.begin_pass();
-        self.preferred_first = true;
+        let at = self
+            .servers
+            .iter()
+            .position(|candidate| candidate.server == *server);
+        if let Some(mut candidate) = at.and_then(|at| self.servers.remove(at)) {
+            candidate.failed_at = None;
+            self.servers.push_front(candidate);
+        }
     }
 
     /// New and old servers in turn, the next one each time a new one with this probability.

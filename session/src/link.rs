@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::session::Return;
 use crate::timeouts;
 
 #[derive(Debug)]
@@ -47,8 +48,8 @@ pub(crate) struct Link {
     pub(crate) is_announced: bool,
     /// It is to be left as soon as nothing is on its way any more, and then at the latest.
     pub(crate) leave_by: Option<Instant>,
-    /// When a server is tried that is preferred to this one.
-    pub(crate) return_at: Option<Instant>,
+    /// The way back to a server that is preferred to this one.
+    pub(crate) back: Return,
 }
 
 impl Link {
@@ -73,7 +74,7 @@ impl Link {
             read_only: false,
             is_announced: false,
             leave_by: None,
-            return_at: None,
+            back: Return::default(),
         }
     }
 

@@ -316,3 +316,20 @@ fn a_connection_that_is_left_before_it_was_announced_is_not_the_one_that_was_ask
     assert_eq!(connection.server, at(&world));
     assert_eq!(reply(get).err, 0);
 }
+
+#[test]
+fn a_session_that_was_closed_for_being_idle_is_opened_by_a_reconnect() {
+    let mut world = world_with("10.0.0.1,10.0.0.2", |config| {
+        config.close_idle_after = Some(SECOND);
+    });
+    world.connect();
+    world.sim.run_for(10 * SECOND);
+    assert_eq!(world.state(), SessionState::Dormant);
+    // A list of servers is no reason.
+    world.shared.set_servers(servers("10.0.0.8"));
+    world.sim.run_for(10 * SECOND);
+    assert_eq!(world.state(), SessionState::Dormant);
+    let mut ticket = world.shared.reconnect();
+    world.settle();
+    assert_eq!(moved(&mut ticket).unwrap().server, address(8));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use homing_session::{ConnectString, Preference, Server, SessionState};
-use homing_testkit::sim::Behaviour;
+use homing_testkit::sim::{Behaviour, Event};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const RETURN_AFTER: Duration = Duration::from_secs(100);
@@ -87,15 +87,76 @@ fn a_session_returns_some_time_later() {
 }
 
 #[test]
-fn a_server_that_stays_away_is_tried_less_and_less() {
+fn a_server_that_stays_away_costs_no_connection() {
+    for behaviour in [
+        Behaviour::Refuse,
+        Behaviour::Hang,
+        Behaviour::AcceptAndClose,
+    ] {
+        let mut world = elsewhere(7);
+        world.sim.set_behaviour(address(2), behaviour);
+        world.sim.run_for(100 * RETURN_AFTER);
+        let asked = |event: &(Duration, Event)| event.1 == Event::Ask("10.0.0.2".into());
+        let asked = world
+            .sim
+            .trace()
+            .iter()
+            .filter(|event| asked(event))
+            .count();
+        assert!((80..=134).contains(&asked), "{asked} times in 100");
+        assert_eq!(world.shared.status.stats().moved, 0);
+        world.sim.set_behaviour(address(2), Behaviour::Serve);
+        world.sim.run_for(RETURN_AFTER * 3 / 2);
+        assert_eq!(at(&world), address(2));
+    }
+}
+
+#[test]
+fn a_server_that_is_read_only_is_not_returned_to() {
     let mut world = elsewhere(7);
-    world.sim.run_for(100 * RETURN_AFTER);
-    // After 1, 2, 4, and then every 8 times that time, give or take a quarter.
-    let moved = world.shared.status.stats().moved;
-    assert!((11..=20).contains(&moved), "{moved}");
-    assert_ne!(at(&world), address(2));
+    world.sim.set_behaviour(address(2), Behaviour::ReadOnly);
+    world.sim.run_for(10 * RETURN_AFTER);
+    assert_eq!(world.shared.status.stats().moved, 0);
+}
+
+#[test]
+fn a_server_that_answers_and_does_not_take_the_session_is_tried_less_and_less() {
+    let mut world = elsewhere(7);
+    let mut pauses = Vec::new();
+    for moves in 1..=6 {
+        let since = world.sim.elapsed();
+        world.sim.set_behaviour(address(2), Behaviour::Serve);
+        let shared = std::sync::Arc::clone(&world.shared);
+        let has_moved = world
+            .sim
+            .run_until(11 * RETURN_AFTER, |_| shared.status.stats().moved == moves);
+        assert!(has_moved);
+        pauses.push(world.sim.elapsed() - since);
+        // It has just been dialled.
+        world.sim.set_behaviour(address(2), Behaviour::Refuse);
+        world.connect();
+        assert_ne!(at(&world), address(2));
+    }
+    for (pause, times) in pauses.into_iter().zip([1, 2, 4, 8, 8, 8]) {
+        let around = times * RETURN_AFTER * 3 / 4..=times * RETURN_AFTER * 5 / 4 + SECOND;
+        assert!(around.contains(&pause), "{pause:?} for {times}");
+    }
+}
+
+#[test]
+fn several_preferred_servers_are_asked_one_after_the_other() {
+    let mut world = prefers("10.0.0.1,10.0.0.2", 7);
+    world.sim.set_behaviour(address(1), Behaviour::Refuse);
+    world.sim.set_behaviour(address(2), Behaviour::Refuse);
+    world.connect();
+    assert_eq!(at(&world), address(3));
+    let mut lost = world.shared.reconnect();
+    world.settle();
+    assert!(lost.try_pull().is_some() && at(&world) == address(3));
+    // One of them falls silent, the other one comes back.
+    world.sim.set_behaviour(address(1), Behaviour::Hang);
     world.sim.set_behaviour(address(2), Behaviour::Serve);
-    world.sim.run_for(11 * RETURN_AFTER);
+    world.sim.run_for(RETURN_AFTER * 5 / 4 + 20 * SECOND);
     assert_eq!(at(&world), address(2));
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use homing::{Client, Error, Server, SessionState, StateChanges};
+use homing::{Builder, Client, Error, Server, SessionState, StateChanges};
 
-use crate::env::{Env, connection, stat, until};
+use crate::env::{Env, SOON, connection, stat, until};
 use crate::support::proxy::Proxy;
 
 /// Ways to the server of this test that can be told apart.
@@ -21,6 +21,13 @@ fn list(env: &Env, ways: &[&Proxy]) -> String {
 fn servers(ways: &[&Proxy]) -> String {
     let ways: Vec<_> = ways.iter().map(|way| way.connect_string()).collect();
     ways.join(",")
+}
+
+/// A server that is busy with other tests may take a while to answer, for which a move waits a
+/// third of the session time-out, and a caller until the deadline.
+fn patient(env: &Env, ways: &[&Proxy]) -> Builder {
+    let builder = env.backend.builder(&list(env, ways));
+    builder.session_timeout(SOON * 10).deadline(None)
 }
 
 fn is_at(client: &Client, way: &Proxy) -> bool {
@@ -41,19 +48,18 @@ async fn arrival(states: &mut StateChanges, way: &Proxy) {
 
 pub(crate) async fn a_client_is_given_other_servers(env: &Env) {
     let [first, second] = ways(env);
-    let builder = env.backend.builder(&list(env, &[&first]));
-    let client = builder.connect().await.unwrap();
+    let client = patient(env, &[&first]).connect().await.unwrap();
     let id = connection(&client).session_id;
     client.create("/e", b"").ephemeral().await.unwrap();
     let (_, changed) = client.get("/e").watch().await.unwrap();
     let mut states = client.state_changes();
 
     // A move while requests are on their way costs none of them.
-    let early: Vec<_> = (0..500)
+    let early: Vec<_> = (0..100)
         .map(|n| client.create(format!("/e{n}"), b"").submit().unwrap())
         .collect();
     client.set_servers(&servers(&[&second])).unwrap();
-    let late: Vec<_> = (0..500)
+    let late: Vec<_> = (0..100)
         .map(|n| client.create(format!("/l{n}"), b"").submit().unwrap())
         .collect();
     arrival(&mut states, &second).await;
@@ -84,22 +90,21 @@ pub(crate) async fn a_client_is_given_other_servers(env: &Env) {
 
 pub(crate) async fn a_client_reconnects(env: &Env) {
     let [first, second] = ways(env);
-    let builder = env.backend.builder(&list(env, &[&first, &second]));
-    let client = builder.connect().await.unwrap();
+    let client = patient(env, &[&first, &second]).connect().await.unwrap();
     let before = connection(&client);
     client.create("/n", b"").await.unwrap();
     let requests = |count: usize| -> Vec<_> {
         let get = |_| client.get("/n").submit().unwrap();
         (0..count).map(get).collect()
     };
-    let early = requests(300);
+    let early = requests(50);
     let after = client.reconnect().await.unwrap();
     assert_ne!(after.server, before.server);
     assert_eq!(after.session_id, before.session_id);
     assert_eq!(connection(&client), after);
 
     // And back again, on a plain thread.
-    let more = requests(300);
+    let more = requests(50);
     let mover = client.clone();
     let thread = std::thread::spawn(move || mover.reconnect().wait().unwrap());
     assert_eq!(thread.join().unwrap().server, before.server);
@@ -149,9 +154,9 @@ pub(crate) async fn a_client_returns_to_a_preferred_server(env: &Env) {
     let [near, far] = ways(env);
     let all = list(env, &[&near, &far]);
     let soon = Duration::from_millis(200);
-    let by_name = |builder: homing::Builder| builder.prefer(&near.connect_string(), soon);
+    let by_name = |builder: Builder| builder.prefer(&near.connect_string(), soon);
     let name = near.connect_string();
-    let by_rule = |builder: homing::Builder| {
+    let by_rule = |builder: Builder| {
         builder.prefer_if(move |server: &Server| server.to_string() == name, soon)
     };
     for client in [

@@ -7,6 +7,7 @@ mod idle;
 mod linked;
 mod moving;
 mod renewal;
+mod returning;
 mod writable;
 
 use std::cell::Cell;
@@ -26,6 +27,7 @@ use self::ending::end_answer;
 use self::following::Following;
 pub(crate) use self::following::is_config_event;
 use self::renewal::{Farewell, Then};
+pub(crate) use self::returning::Return;
 use self::writable::Search;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
@@ -151,7 +153,7 @@ pub struct Session {
     following: Following,
     /// Who waits for the session to be connected again.
     reconnects: Vec<Arc<Slot<Moved>>>,
-    /// How often it has tried in vain to return to a preferred server.
+    /// How often it has left in vain for a preferred server.
     returns: u32,
     /// Attempts that failed since a connection last settled; paces the log.
     failed_attempts: u64,
@@ -499,7 +501,9 @@ impl Engine for Session {
     }
 
     fn handle_answer(&mut self, now: Instant, answer: io::Result<Asked>) {
-        self.handle_asked(now, answer);
+        if !self.handle_return(now, &answer) {
+            self.handle_asked(now, answer);
+        }
     }
 
     fn handle_connected(&mut self, _now: Instant) {
@@ -634,7 +638,7 @@ impl Engine for Session {
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
                 let leave_by = link.leave_by.unwrap_or(silent_at);
-                let return_at = link.return_at.unwrap_or(silent_at);
+                let return_at = link.back.at.unwrap_or(silent_at);
                 let wanted = [ping_at, silent_at, settles_at, leave_by, return_at];
                 wanted.into_iter().min()
             }

@@ -57,30 +57,6 @@ impl Session {
         }
     }
 
-    /// When it tries a server that is preferred to the one that it is at.
-    pub(super) fn plan_return(&mut self, now: Instant) {
-        let (Phase::Connected(link), Some(server)) = (&mut self.phase, &self.server) else {
-            return;
-        };
-        match self.hosts.return_after(server, self.returns) {
-            None => (link.return_at, self.returns) = (None, 0),
-            Some(after) if link.return_at.is_none() => link.return_at = now.checked_add(after),
-            Some(_) => {}
-        }
-    }
-
-    pub(super) fn return_if_due(&mut self, now: Instant) {
-        let Phase::Connected(link) = &mut self.phase else {
-            return;
-        };
-        if link.return_at.is_some_and(|at| at <= now) {
-            link.return_at = None;
-            self.returns = self.returns.saturating_add(1);
-            self.hosts.begin_return();
-            self.leave(now);
-        }
-    }
-
     /// Leaves the server as soon as that disturbs nobody. A pause is over at once; an attempt
     /// that has begun goes on.
     pub(super) fn leave(&mut self, now: Instant) {
