@@ -9,12 +9,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use homing_protocol::{Acl, frame};
-use homing_session::{Ask, Config, ConnectString, Credentials, Server, ServerSource, Session};
+use homing_session::{
+    Ask, Config, ConnectString, Credentials, OnExpiry, Preference, Server, ServerSource, Session,
+};
 use homing_transport::{Transport, block_on};
 
 use crate::backend;
 use crate::client::{Client, Core, Settings};
 use crate::error::Error;
+use crate::servers::parse_servers;
 use crate::srv::SrvResolver;
 
 /// Settings of a client, each with its default, and three ways to make it.
@@ -29,6 +32,12 @@ use crate::srv::SrvResolver;
 /// | [`request_len_max`](Self::request_len_max) | 1,048,575 bytes |
 /// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
 /// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
+/// | [`on_expiry`](Self::on_expiry) | [`OnExpiry::End`] |
+/// | [`fail_fast_after`](Self::fail_fast_after) | never |
+/// | [`close_idle_after`](Self::close_idle_after) | never |
+/// | [`read_only`](Self::read_only) | not allowed |
+/// | [`follow_reconfig`](Self::follow_reconfig) | no |
+/// | [`prefer`](Self::prefer) | no server |
 /// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
 /// | [`sasl`](Self::sasl) | none |
 /// | [`login`](Self::login) | nobody in particular |
@@ -60,9 +69,14 @@ pub struct Builder {
     transport: Option<Arc<dyn Transport>>,
     has_seed: bool,
     server_list: Option<AskServers>,
+    /// A preference whose servers are to be parsed, and when to return to them.
+    prefer: Option<(String, Duration)>,
 }
 
 type AskServers = Ask<(), Result<Option<Vec<Server>>, String>>;
+
+/// A session that tried to return all the time would do nothing else.
+const RETURN_AFTER_MIN: Duration = Duration::from_millis(100);
 
 impl Builder {
     pub(crate) fn new(connect_string: &str) -> Self {
@@ -77,6 +91,7 @@ impl Builder {
             transport: None,
             has_seed: false,
             server_list: None,
+            prefer: None,
         }
     }
 
@@ -135,6 +150,217 @@ impl Builder {
     /// the session time-out. `Duration::MAX` presumes nothing and waits for a server's word.
     pub fn presume_expired_after(mut self, silence: Duration) -> Self {
         self.config.presume_expired_after = Some(silence);
+        self
+    }
+
+    /// What follows when the session has expired: the end, which is the default, or a new session.
+    ///
+    /// Nothing crosses from one session into another. With [`OnExpiry::Renew`], too, every request
+    /// and every watcher of the old session ends with [`Error::SessionEnded`], those that were
+    /// not sent included. Identities carry over; watches and ephemeral nodes do not.
+    ///
+    /// Who is told goes on: once a handle has returned that error, requests of this client are
+    /// for the new session, and wait for it if it has not begun. Somebody has to be told: where
+    /// nothing was on its way that could have failed, the first request after the expiry does,
+    /// and was not sent. All handles to a client count as one in this, so a task can miss what
+    /// another was told. What must not happen outside of a certain session goes through a
+    /// [pinned](Client::pinned) handle.
+    ///
+    /// The stream of [states](Client::state_changes) has [`SessionState::Renewing`](crate::SessionState::Renewing) with the
+    /// reason, and then [`SessionState::Connected`](crate::SessionState::Connected) with
+    /// [`renewed`](crate::StateChange::renewed), the ids of both sessions;
+    /// [`expiry_report`](Client::expiry_report) keeps what there is to know of the old one. A
+    /// close, a refused identity and [`detach`](Client::detach) are final in any case.
+    ///
+    /// A session that is only *presumed* to have expired may live on at the servers. It is closed
+    /// before the new one begins, if that is possible: see [`OnExpiry::Renew`]. What a client has
+    /// seen counts across sessions, and no server is followed that is behind it, unless all seem
+    /// to be ([`suspects_behind`](crate::ExpiryReport::suspects_behind)).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use homing::{Client, OnExpiry};
+    /// let builder = Client::builder(&servers).own_thread().on_expiry(OnExpiry::Renew);
+    /// let client = builder.connect().wait()?;
+    /// # let id = client.credentials().unwrap().session_id();
+    /// # server.expire_session(id);
+    /// # let mut changes = client.state_changes();
+    /// # while changes.wait_next()?.unwrap().renewed.is_none() {}
+    /// // … the session expires …
+    /// assert!(client.get("/").wait().is_err()); // told
+    /// assert!(client.get("/").wait().is_ok()); // in the new session
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_expiry(mut self, on_expiry: OnExpiry) -> Self {
+        self.config.on_expiry = on_expiry;
+        self
+    }
+
+    /// After how many rounds over all servers, none of which could be connected to, requests end
+    /// at once with [`Error::Unavailable`] instead of waiting for their deadline: those that wait
+    /// and those that come, none of which was sent. By default never. The client goes on trying,
+    /// and the first connection ends it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// use homing::{Client, Error};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let servers = listener.local_addr().unwrap().to_string();
+    /// # drop(listener);
+    /// let client = Client::builder(&servers).own_thread().fail_fast_after(1).start()?;
+    /// let error = client.get("/").wait().unwrap_err(); // nobody listens there
+    /// assert!(matches!(error, Error::Unavailable { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_fast_after(mut self, rounds: impl Into<Option<u32>>) -> Self {
+        self.config.fail_fast_after = rounds.into();
+        self
+    }
+
+    /// After how long without any use the session is closed at the servers, to be opened anew
+    /// when somebody asks for something; by default never. It is in use while a request is on its
+    /// way or a watcher waits, once it has made an ephemeral node or resumed a session that may
+    /// have, and while there is a [pinned](Client::pinned) handle. Meanwhile the state is
+    /// [`SessionState::Dormant`](crate::SessionState::Dormant). Nobody loses anything by it, so nobody is told by an error; but
+    /// the next session has another id.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use std::time::Duration;
+    /// use homing::{Client, SessionState};
+    /// let builder = Client::builder(&servers).own_thread();
+    /// let client = builder.close_idle_after(Duration::from_millis(10)).connect().wait()?;
+    /// let mut changes = client.state_changes();
+    /// while changes.wait_next()?.unwrap().state != SessionState::Dormant {}
+    /// assert!(client.get("/").wait().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_idle_after(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.config.close_idle_after = idle.into();
+        self
+    }
+
+    /// Whether a server will do that is cut off from its ensemble and serves reads alone, which
+    /// may be old; by default not. [`Connection::read_only`](crate::Connection) tells. Writes are
+    /// refused there, with [`NotReadOnly`](crate::ErrorCode::NotReadOnly).
+    ///
+    /// While it is connected to such a server the client asks the others whether they take
+    /// writes, after 100 ms for the first time and every minute in the end, each over a
+    /// connection of its own, and moves to the first that does, once what is on its way is
+    /// answered, or after a second. A session that was begun at a read-only server is known to
+    /// that one alone: the client gets another one then, and watches go along. A session of
+    /// before is turned away by read-only servers since 3.7, so a client that has one waits for
+    /// its ensemble.
+    ///
+    /// It takes servers with `readonlymode.enabled` and, since 3.7, `localSessionsEnabled`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// # server.set_read_only(true);
+    /// use homing::{Client, ErrorCode, SessionState};
+    /// let client = Client::builder(&servers).own_thread().read_only(true).connect().wait()?;
+    /// if let SessionState::Connected(connection) = client.state() {
+    ///     assert!(connection.read_only);
+    /// }
+    /// client.get("/").wait()?;
+    /// let error = client.create("/a", b"").wait().unwrap_err();
+    /// assert_eq!(error.code(), Some(ErrorCode::NotReadOnly));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_only(mut self, allowed: bool) -> Self {
+        self.config.read_only = allowed;
+        self
+    }
+
+    /// Follows the ensemble when its members change: the session reads who they are
+    /// (`/zookeeper/config`) on each connection and whenever that changes, and takes the addresses
+    /// that they tell for clients as its list of servers, as if by
+    /// [`set_servers`](Client::set_servers). So the connect string need only have a server that is
+    /// reached at the beginning. By default it does not.
+    ///
+    /// The addresses must be reachable from here: leave it off behind a proxy or a translation of
+    /// addresses. Members that do not tell one are left out, and a list in which nobody does is not
+    /// followed; nor is one of a server that stands alone, which tells no members at all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// let client = homing::Client::builder(&servers).follow_reconfig(true).connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow_reconfig(mut self, follow: bool) -> Self {
+        self.config.follow_reconfig = follow;
+        self
+    }
+
+    /// Prefers these servers, `host[:port](,host[:port])*`, each written as in the connect string:
+    /// those nearby, say. They are tried before the others, but for those that have failed within
+    /// the last minute. No server is preferred by default, and one that is not in the list of
+    /// servers is not tried.
+    ///
+    /// A session that is at another one asks the preferred ones every `return_after`, give or take
+    /// a quarter, over a connection of its own whether they serve (`srvr`, one of the four-letter
+    /// words). To the first that says so it moves, as gently as [`reconnect`](Client::reconnect)
+    /// does, and is suspended for that moment. If that server does not take the session after all,
+    /// the next question comes after twice the time, and so on up to eight times.
+    /// `Duration::MAX` never returns.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let (servers, near) = (server.connect_string(), server.connect_string());
+    /// use std::time::Duration;
+    /// // let (servers, near) = ("zk1,zk2,zk3", "zk2");
+    /// let builder = homing::Client::builder(&servers).prefer(&near, Duration::from_secs(600));
+    /// let client = builder.connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefer(mut self, servers: &str, return_after: Duration) -> Self {
+        self.prefer = Some((servers.into(), return_after));
+        self
+    }
+
+    /// As [`prefer`](Self::prefer), for the servers of which `is_preferred` holds. It is called
+    /// once for each server of a list, where the client's bytes are moved: it should not block.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use std::time::Duration;
+    /// use homing::Server;
+    /// let is_near = |server: &Server| server.host.to_string().ends_with(".eu-1.example.org");
+    /// let builder = homing::Client::builder(&servers).prefer_if(is_near, Duration::from_secs(600));
+    /// let client = builder.connect().await?;
+    /// # client.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefer_if(
+        mut self,
+        is_preferred: impl Fn(&Server) -> bool + Send + Sync + 'static,
+        return_after: Duration,
+    ) -> Self {
+        self.prefer = None;
+        self.config.prefer = Some(Preference::new(is_preferred, return_after));
         self
     }
 
@@ -239,6 +465,7 @@ impl Builder {
     pub fn start(mut self) -> Result<Client, Error> {
         let connect_string: ConnectString =
             self.connect_string.parse().map_err(Error::ConnectString)?;
+        self.set_preferred()?;
         self.check()?;
         let mut name = connect_string.servers.first().cloned();
         if let Some(srv) = connect_string.srv {
@@ -273,6 +500,15 @@ impl Builder {
         self.server_list = Some(ask);
     }
 
+    fn set_preferred(&mut self) -> Result<(), Error> {
+        if let Some((servers, return_after)) = self.prefer.take() {
+            let servers = parse_servers("prefer", &servers)?;
+            let is_preferred = move |server: &Server| servers.contains(server);
+            self.config.prefer = Some(Preference::new(is_preferred, return_after));
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Error> {
         let misuse = |what: &str| Err(Error::Misuse { what: what.into() });
         if self.config.session_timeout < Duration::from_millis(1) {
@@ -289,6 +525,17 @@ impl Builder {
         }
         if self.config.limits.requests == 0 || self.config.limits.bytes == 0 {
             return misuse("the limit of requests or bytes in flight is zero");
+        }
+        if self.config.fail_fast_after == Some(0) {
+            return misuse("no rounds over the servers (`fail_fast_after`) are too few to connect");
+        }
+        if self.config.close_idle_after == Some(Duration::ZERO) {
+            return misuse("the time until an idle session is closed is zero");
+        }
+        if let Some(prefer) = &self.config.prefer
+            && prefer.return_after() < RETURN_AFTER_MIN
+        {
+            return misuse("the time to return to preferred servers is less than 100 ms");
         }
         if self.settings.acl.is_empty() {
             return misuse("the default access control list is empty, which no server accepts");

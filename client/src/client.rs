@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use homing_transport::{
 
 use crate::builder::{Builder, Connect};
 use crate::error::{Error, Subject};
+use crate::pinned::Hold;
 use crate::state::StateChanges;
 
 /// A ZooKeeper client: a handle to one session, cheap to clone, to be used from any thread.
@@ -115,12 +116,16 @@ pub struct Scope {
     pub(crate) core: Arc<Core>,
     /// Empty, or a path that does not end with a slash.
     pub(crate) chroot: String,
+    /// The session to which its requests keep; `None` for whichever there is.
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) settings: Settings,
+    /// The newest era of which somebody knows who uses the client.
+    pub(crate) known_era: AtomicU64,
     /// How many [`Client`]s there are; the session is closed with the last.
     handles: AtomicUsize,
 }
@@ -160,9 +165,14 @@ impl Client {
     }
 
     pub(crate) fn new(core: Arc<Core>, chroot: String) -> Self {
-        core.handles.fetch_add(1, Ordering::Relaxed);
+        let hold = None;
+        Self::with_scope(Scope { core, chroot, hold })
+    }
+
+    pub(crate) fn with_scope(scope: Scope) -> Self {
+        scope.core.handles.fetch_add(1, Ordering::Relaxed);
         Self {
-            scope: Arc::new(Scope { core, chroot }),
+            scope: Arc::new(scope),
         }
     }
 
@@ -194,7 +204,11 @@ impl Client {
         })?;
         let below = if path == "/" { "" } else { path };
         let chroot = format!("{}{below}", self.scope.chroot);
-        Ok(Self::new(Arc::clone(&self.scope.core), chroot))
+        Ok(Self::with_scope(Scope {
+            core: Arc::clone(&self.scope.core),
+            chroot,
+            hold: self.scope.hold.clone(),
+        }))
     }
 
     /// Where the session stands now.
@@ -221,7 +235,8 @@ impl Client {
         StateChanges::new(Arc::clone(&self.scope.core))
     }
 
-    /// Waits until the session is connected; at once if it is.
+    /// Waits until the session is connected; at once if it is. One that was closed for being
+    /// [idle](Builder::close_idle_after) is opened for it.
     ///
     /// # Errors
     /// [`Error::SessionEnded`] or [`Error::Closed`] if it is over.
@@ -231,6 +246,7 @@ impl Client {
             match changes.next().await.map(|change| change.state) {
                 Some(SessionState::Connected(connection)) => return Ok(connection),
                 Some(SessionState::Ended(end)) => return Err(self.ended("connect", end)),
+                Some(SessionState::Dormant) => self.shared().open(),
                 Some(_) => {}
                 None => return Err(self.ended("connect", SessionEnd::Closed)),
             }
@@ -322,7 +338,8 @@ impl Client {
 
     /// Why the session has ended, with all there is to know: when a server was last heard, how
     /// long pings took, whether this process was late, which servers were tried and what they
-    /// said. `None` while it lives, and when it was closed or detached.
+    /// said. `None` while it lives, and when it was closed or detached. Where another session
+    /// has followed, it is about the last one that has expired.
     pub fn expiry_report(&self) -> Option<Arc<ExpiryReport>> {
         self.shared().status.report()
     }
@@ -410,6 +427,7 @@ impl Core {
             shared,
             driver,
             settings,
+            known_era: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
         })
     }
@@ -423,7 +441,7 @@ impl Core {
                 Error::Deadline { request, fate }
             }
             (Refused::Ended, Some(end)) => Error::session_ended(request, Fate::NotSent, end),
-            (Refused::Sealed | Refused::Ended, _) => Error::Closed { request },
+            (Refused::Sealed | Refused::Ended | Refused::Outdated, _) => Error::Closed { request },
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_protocol::{DecodeError, ErrorCode, PathError};
-use homing_session::{Attempt, Cause, ConnectStringError, ConnectionLost, SessionEnd, Unanswered};
+use homing_session::{
+    Attempt, Cause, ConnectStringError, ConnectionLost, SessionEnd, Unanswered, Unavailable,
+};
 use homing_transport::{Fate, MustNotBlock, StartError};
 
 /// Everything that can go wrong.
@@ -83,6 +85,15 @@ pub enum Error {
         fate: Fate,
         /// How the session ended.
         end: SessionEnd,
+    },
+    /// No server could be connected to in so many rounds that
+    /// [nobody is to wait](crate::Builder::fail_fast_after). It was not sent. The client goes on
+    /// trying.
+    Unavailable {
+        /// What was asked.
+        request: Subject,
+        /// How often all servers were tried, and what went wrong last with each.
+        unavailable: Arc<Unavailable>,
     },
     /// The client was closed before this was asked, or while it waited. It was not applied.
     Closed {
@@ -188,6 +199,7 @@ impl Error {
             | Self::ConnectionLost { request, .. }
             | Self::Deadline { request, .. }
             | Self::SessionEnded { request, .. }
+            | Self::Unavailable { request, .. }
             | Self::Closed { request }
             | Self::Busy { request }
             | Self::ReplyTooLarge { request, .. }
@@ -224,6 +236,10 @@ impl Error {
             Cause::Deadline => Self::Deadline { request, fate },
             Cause::Lost(lost) => Self::ConnectionLost { request, lost },
             Cause::Ended(end) => Self::session_ended(request, fate, end),
+            Cause::Unavailable(unavailable) => Self::Unavailable {
+                request,
+                unavailable,
+            },
             Cause::ReplyTooLarge { len, limit } => Self::ReplyTooLarge {
                 request,
                 len,
@@ -277,11 +293,20 @@ impl fmt::Display for Error {
             }
             Self::SessionEnded { request, fate, end } => {
                 let fate = fate_text(*fate);
-                write!(
-                    f,
-                    "{request}: {end}; {fate}; it takes a new client to go on"
-                )
+                let advice = match end {
+                    SessionEnd::Expired { .. }
+                    | SessionEnd::Replaced { .. }
+                    | SessionEnd::PresumedExpired { .. } => {
+                        "it takes a new session to go on, see `on_expiry`"
+                    }
+                    _ => "it takes a new client to go on",
+                };
+                write!(f, "{request}: {end}; {fate}; {advice}")
             }
+            Self::Unavailable {
+                request,
+                unavailable,
+            } => write!(f, "{request}: {unavailable}; it was not sent"),
             Self::Closed { request } => {
                 write!(f, "{request}: the client was closed; it was not sent")
             }

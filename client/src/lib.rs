@@ -38,9 +38,11 @@ mod error;
 mod helper;
 mod login;
 pub mod ops;
+mod pinned;
 pub mod pool;
 mod request;
 mod resolver;
+mod servers;
 mod srv;
 mod state;
 mod watcher;
@@ -55,9 +57,9 @@ pub use helper::BoxError;
 pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
 pub use homing_session::{
     Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
-    ExpiryReport, Failure, Host, Peer, SaslError, SaslExchange, SaslMechanism, SaslRefusal,
-    SaslStep, Secret, Server, SessionEnd, SessionState, StateChange, Stats as SessionStats,
-    WatchEvent, WhyLost,
+    ExpiryReport, Failure, Host, OnExpiry, Peer, Renewal, SaslError, SaslExchange, SaslMechanism,
+    SaslRefusal, SaslStep, Secret, Server, SessionEnd, SessionState, StateChange,
+    Stats as SessionStats, Unavailable, WatchEvent, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
@@ -65,6 +67,7 @@ pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;
+pub use servers::Reconnect;
 pub use srv::SrvResolver;
 pub use state::StateChanges;
 pub use watcher::{Read, Watcher};

@@ -12,7 +12,7 @@ use homing_protocol::frame::LENGTH_LEN;
 use homing_protocol::{
     DecodeError, ErrorCode, Record, RequestHeader, put_request, request_len, validate_path,
 };
-use homing_session::{Answer, Note};
+use homing_session::{Answer, Cause, Note};
 use homing_transport::{Admission, Permit, Refused, Request as Submission, Ticket, block_on};
 
 use crate::client::Scope;
@@ -200,9 +200,10 @@ impl<O: Operation> Request<O> {
             })),
             false => None,
         };
-        match self.try_submit(len) {
-            Ok(ticket) => Ok(self.pending(sync, ticket)),
-            Err(refused) => Err(self.refused(refused)),
+        let era = self.scope.era();
+        match self.try_submit(era, len) {
+            Ok(ticket) => Ok(self.pending(era, sync, ticket)),
+            Err(refused) => Err(self.refused(era, refused)),
         }
     }
 
@@ -286,6 +287,7 @@ enum Stage<O> {
     /// Waits for room; the deadline counts already.
     Admission {
         request: Request<O>,
+        era: u64,
         admission: Admission<Note, Answer>,
     },
     Pending(Pending<O>),
@@ -316,25 +318,34 @@ impl<O: Operation> Future for Running<O> {
                             return Poll::Pending;
                         }
                     }
-                    self.stage = match request.try_submit(len) {
-                        Ok(ticket) => Stage::Pending(request.pending(self.sync.take(), ticket)),
-                        Err(Refused::Busy) => request.wait_for_room(len),
-                        Err(refused) => return Poll::Ready(Err(request.refused(refused))),
+                    let era = request.scope.era();
+                    self.stage = match request.try_submit(era, len) {
+                        Ok(ticket) => {
+                            Stage::Pending(request.pending(era, self.sync.take(), ticket))
+                        }
+                        Err(Refused::Busy) => request.wait_for_room(era, len),
+                        Err(refused) => return Poll::Ready(Err(request.refused(era, refused))),
                     };
                 }
                 Stage::Admission {
                     mut request,
+                    era,
                     mut admission,
                 } => {
                     let Poll::Ready(permit) = Pin::new(&mut admission).poll(cx) else {
-                        self.stage = Stage::Admission { request, admission };
+                        self.stage = Stage::Admission {
+                            request,
+                            era,
+                            admission,
+                        };
                         return Poll::Pending;
                     };
-                    match permit.and_then(|permit| request.submit_with(permit)) {
+                    match permit.and_then(|permit| request.submit_with(era, permit)) {
                         Ok(ticket) => {
-                            self.stage = Stage::Pending(request.pending(self.sync.take(), ticket));
+                            let pending = request.pending(era, self.sync.take(), ticket);
+                            self.stage = Stage::Pending(pending);
                         }
-                        Err(refused) => return Poll::Ready(Err(request.refused(refused))),
+                        Err(refused) => return Poll::Ready(Err(request.refused(era, refused))),
                     }
                 }
                 Stage::Pending(mut pending) => {
@@ -396,6 +407,8 @@ impl<O> fmt::Debug for Running<O> {
 pub struct Pending<O> {
     scope: Arc<Scope>,
     op: O,
+    /// The era in which it was submitted.
+    era: u64,
     /// The sync that went before it.
     sync: Option<Box<Running<Sync<'static>>>>,
     ticket: Ticket<Answer>,
@@ -416,7 +429,12 @@ impl<O: Operation> Pending<O> {
     fn finish(&mut self, answer: Answer) -> Result<O::Output, Error> {
         let reply = match answer {
             Ok(reply) => reply,
-            Err(unanswered) => return Err(Error::unanswered(self.op.subject(), unanswered)),
+            Err(unanswered) => {
+                if matches!(unanswered.cause, Cause::Ended(_)) {
+                    self.scope.knows_the_end_of(self.era);
+                }
+                return Err(Error::unanswered(self.op.subject(), unanswered));
+            }
         };
         self.op.note_zxid(reply.zxid);
         if reply.err != 0 {
@@ -456,16 +474,20 @@ impl<O> fmt::Debug for Pending<O> {
 }
 
 impl<O: Operation> Request<O> {
-    fn try_submit(&mut self, len: usize) -> Result<Ticket<Answer>, Refused> {
+    fn try_submit(&mut self, era: u64, len: usize) -> Result<Ticket<Answer>, Refused> {
         let submission = self.submission(len);
         let queue = &self.scope.core.shared.queue;
-        queue.try_submit(submission, |xid, out| self.encode(xid, out))
+        queue.try_submit_in(era, submission, |xid, out| self.encode(xid, out))
     }
 
-    fn submit_with(&mut self, permit: Permit<Note, Answer>) -> Result<Ticket<Answer>, Refused> {
+    fn submit_with(
+        &mut self,
+        era: u64,
+        permit: Permit<Note, Answer>,
+    ) -> Result<Ticket<Answer>, Refused> {
         let submission = self.submission(permit.len());
         let queue = &self.scope.core.shared.queue;
-        queue.submit(permit, submission, |xid, out| self.encode(xid, out))
+        queue.submit_in(era, permit, submission, |xid, out| self.encode(xid, out))
     }
 
     /// The sync that goes before this request, with the same deadline.
@@ -473,10 +495,11 @@ impl<O: Operation> Request<O> {
         self.alike(Sync::root())
     }
 
-    fn wait_for_room(self, len: usize) -> Stage<O> {
+    fn wait_for_room(self, era: u64, len: usize) -> Stage<O> {
         let queue = &self.scope.core.shared.queue;
         Stage::Admission {
-            admission: queue.admission(len, self.deadline),
+            admission: queue.admission_in(era, len, self.deadline),
+            era,
             request: self,
         }
     }
@@ -502,18 +525,20 @@ impl<O: Operation> Request<O> {
 
     fn pending(
         self,
+        era: u64,
         sync: Option<Box<Running<Sync<'static>>>>,
         ticket: Ticket<Answer>,
     ) -> Pending<O> {
         Pending {
             scope: self.scope,
             op: self.op,
+            era,
             sync,
             ticket,
         }
     }
 
-    fn refused(&self, refused: Refused) -> Error {
-        self.scope.core.refused(self.op.subject(), refused)
+    fn refused(&self, era: u64, refused: Refused) -> Error {
+        self.scope.refused(self.op.subject(), era, refused)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use homing_session::{SessionState, StateChange};
+use homing_session::{Renewal, SessionEnd, SessionState, StateChange};
 use homing_transport::{block_on, clock};
 
 use crate::client::Core;
@@ -17,7 +17,9 @@ use crate::error::Error;
 /// [`SessionState::Ended`]. See [`Client::state_changes`](crate::Client::state_changes).
 ///
 /// A reader that is slow misses states rather than blocking anybody, and is told how many:
-/// [`StateChange::missed`].
+/// [`StateChange::missed`]. It does not miss that another session has followed
+/// ([`StateChange::renewed`]): that is told with the next [`SessionState::Connected`] that it
+/// sees.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -37,16 +39,20 @@ pub struct StateChanges {
     key: u64,
     /// How many states were seen or missed.
     seen: u64,
+    /// The id of the session that this stream knew last.
+    session: Option<i64>,
     done: bool,
 }
 
 impl StateChanges {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let (key, seen) = core.shared.status.listen();
+        let session = core.shared.status.credentials();
         Self {
             core,
             key,
             seen,
+            session: session.map(|credentials| credentials.session_id()),
             done: false,
         }
     }
@@ -74,7 +80,33 @@ impl StateChanges {
         self.seen = seen;
         self.done = matches!(change.state, SessionState::Ended(_));
         change.state = change.state.map_instants(clock::awake);
+        change.renewed = self.renewed(&change.state);
         Poll::Ready(Some(change))
+    }
+}
+
+impl StateChanges {
+    /// Whether this is the first that is seen of another session.
+    fn renewed(&mut self, state: &SessionState) -> Option<Renewal> {
+        let connection = match state {
+            SessionState::Connected(connection) => connection,
+            SessionState::Renewing(SessionEnd::Expired { session_id })
+            | SessionState::Renewing(SessionEnd::Replaced { session_id, .. })
+            | SessionState::Renewing(SessionEnd::PresumedExpired { session_id, .. }) => {
+                // A stream that begins in between has not known it yet.
+                self.session.get_or_insert(*session_id);
+                return None;
+            }
+            _ => return None,
+        };
+        let new = connection.session_id;
+        let old = self.session.filter(|old| *old != new);
+        // A session that was begun at a read-only server has nothing that could be lost.
+        self.session = match connection.read_only && self.session != Some(new) {
+            true => None,
+            false => Some(new),
+        };
+        old.map(|old| Renewal { old, new })
     }
 }
 

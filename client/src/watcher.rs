@@ -138,6 +138,7 @@ impl<O: Read> Operation for Watched<O> {
         self.watcher = Some(Watcher {
             scope: Arc::clone(scope),
             watch,
+            era: scope.era(),
             is_done: false,
         });
         Note::Watch(Box::new(note))
@@ -186,6 +187,8 @@ impl<O> Watched<O> {
 pub struct Watcher {
     scope: Arc<Scope>,
     watch: WatchTicket,
+    /// The era in which it was asked for.
+    era: u64,
     is_done: bool,
 }
 
@@ -242,6 +245,7 @@ impl Watcher {
                 ..event
             }),
             Err(end) => {
+                self.scope.knows_the_end_of(self.era);
                 let request = Subject {
                     op: "watch",
                     path: self.path(),

@@ -75,6 +75,7 @@ impl Session {
                     });
                     self.engine.handle_connected(now);
                 }
+                Action::Ask(_) => self.engine.handle_answer(now, Err(NO_NAMES.into())),
                 Action::HangUp => self.disconnect(now, Down::HungUp),
                 Action::Stop => return false,
             }

@@ -50,6 +50,7 @@ mod connect;
 mod data;
 pub mod digest;
 pub mod digest_md5;
+mod ensemble;
 mod error_code;
 mod event;
 pub mod frame;
@@ -66,6 +67,9 @@ mod text;
 pub use codec::{DecodeError, DecodeErrorKind, Reader, Record, put_buffer, put_count, put_string};
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN_MAX, SessionPassword};
 pub use data::{Acl, Id, Identity, Stat, permission};
+pub use ensemble::{
+    ClientAddress, EnsembleConfig, EnsembleConfigError, Member, MemberAddress, Role,
+};
 pub use error_code::ErrorCode;
 pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};

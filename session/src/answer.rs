@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_transport::Fate;
 
-use crate::status::SessionEnd;
+use crate::status::{Attempt, SessionEnd};
 use crate::watches::WatchNote;
 
 /// How a request ended: the server replied, or it did not.
@@ -29,8 +29,12 @@ pub enum Note {
     Close,
     /// A watch is armed when the reply says that the server has set it.
     Watch(Box<WatchNote>),
+    /// The session has a node that dies with it when the reply says that it was made.
+    Ephemeral,
     /// A watch is removed that nobody wants any more.
     Unwatch,
+    /// The session reads who belongs to the ensemble.
+    Config,
     /// An identity is added to the connection; the reply comes outside the line.
     Auth {
         /// What kind of identity.
@@ -96,6 +100,8 @@ pub enum Cause {
     Lost(Arc<ConnectionLost>),
     /// The session is over.
     Ended(SessionEnd),
+    /// No server could be connected to in so many rounds that nobody is to wait any more.
+    Unavailable(Arc<Unavailable>),
     /// The reply was over the limit. It was read and thrown away.
     ReplyTooLarge {
         /// The length of the reply, in bytes.
@@ -111,10 +117,36 @@ impl fmt::Display for Cause {
             Self::Deadline => f.write_str("the deadline passed"),
             Self::Lost(lost) => lost.fmt(f),
             Self::Ended(end) => end.fmt(f),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
             Self::ReplyTooLarge { len, limit } => {
                 write!(f, "the reply has {len} bytes, over the limit of {limit}")
             }
         }
+    }
+}
+
+/// No server can be connected to.
+///
+/// ```
+/// use homing_session::Unavailable;
+/// let unavailable = Unavailable { rounds: 3, attempts: Vec::new() };
+/// assert_eq!(unavailable.to_string(), "no server could be connected to in 3 rounds");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// How often all servers were tried.
+    pub rounds: u32,
+    /// What went wrong last with each server.
+    pub attempts: Vec<Attempt>,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.rounds;
+        write!(f, "no server could be connected to in {rounds} rounds")?;
+        self.attempts
+            .iter()
+            .try_for_each(|attempt| write!(f, "; {attempt}"))
     }
 }
 
@@ -168,6 +200,9 @@ pub enum WhyLost {
     Protocol(String),
     /// The session had reason to give it up itself.
     GivenUp,
+    /// The session left it for another one: its list of servers has changed, somebody asked for
+    /// it, another server is preferred, or this one is read-only and another one is not.
+    Moved,
 }
 
 impl fmt::Display for WhyLost {
@@ -180,6 +215,7 @@ impl fmt::Display for WhyLost {
             }
             Self::Protocol(what) => write!(f, "the server sent {what}"),
             Self::GivenUp => f.write_str("it was given up"),
+            Self::Moved => f.write_str("it was left for another one"),
         }
     }
 }

@@ -10,6 +10,7 @@ use homing_transport::Limits;
 use crate::connect_string::Server;
 use crate::login::Login;
 use crate::outside::Ask;
+use crate::preference::Preference;
 use crate::sasl::{Peer, Sasl};
 
 /// Settings of a session. All have defaults but the servers.
@@ -57,6 +58,23 @@ pub struct Config {
     pub names: Option<Ask<Server, Addresses>>,
     /// Who is asked which servers there are. `None` by default: those above, and no others.
     pub server_list: Option<ServerSource>,
+    /// What follows when the session has expired; [`OnExpiry::End`] by default.
+    pub on_expiry: OnExpiry,
+    /// Whether a server without a quorum will do, which serves reads alone; not by default. While
+    /// it has to, the session looks for a server that takes writes, and moves there.
+    pub read_only: bool,
+    /// After how long without any use the session is closed until somebody asks for something;
+    /// `None`, the default, for never. It is in use while a request is on its way, a watch is
+    /// armed, it may have an ephemeral node, or somebody [holds on](crate::Shared::hold) to it.
+    pub close_idle_after: Option<Duration>,
+    /// After how many rounds over all servers without a connection requests end at once, instead
+    /// of waiting; `None`, the default, for never. The session itself goes on trying.
+    pub fail_fast_after: Option<u32>,
+    /// Whether the session reads who belongs to the ensemble (`/zookeeper/config`), and follows
+    /// when that changes; `false` by default.
+    pub follow_reconfig: bool,
+    /// Servers that the session would rather be at; `None` by default.
+    pub prefer: Option<Preference>,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -81,6 +99,12 @@ impl Config {
             login_timeout: Duration::from_secs(5),
             names: None,
             server_list: None,
+            on_expiry: OnExpiry::End,
+            read_only: false,
+            close_idle_after: None,
+            fail_fast_after: None,
+            follow_reconfig: false,
+            prefer: None,
             seed: 0,
             first_xid: 1,
         }
@@ -113,6 +137,31 @@ pub struct ServerSource {
     pub name: Server,
     /// Who is asked.
     pub ask: Ask<(), Servers>,
+}
+
+/// What follows when a session has expired, told by a server or presumed.
+///
+/// Whatever is set, nothing crosses from one session into another: every request and every
+/// watcher of the old one ends with its [`SessionEnd`](crate::SessionEnd). A refused identity and
+/// a close are final in any case.
+///
+/// ```
+/// assert_eq!(homing_session::OnExpiry::default(), homing_session::OnExpiry::End);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnExpiry {
+    /// The end: every later request fails too.
+    #[default]
+    End,
+    /// A new session, with the same identities and without watches.
+    ///
+    /// A session that is presumed to have expired may still live at the servers, with its
+    /// ephemeral nodes. So it is first taken up once more, only to be closed: by the first server
+    /// that answers, in no more than three attempts for each server, each of which ends in time
+    /// as any attempt to connect does, and with a second for the closing. After that it is left
+    /// to its time-out.
+    Renew,
 }
 
 /// What it takes to resume a session: with this, any process can take it over. As secret as a

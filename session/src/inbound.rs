@@ -14,6 +14,7 @@ use homing_transport::{Fate, Line};
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
 use crate::link::Link;
+use crate::session::is_config_event;
 use crate::status::{Failure, Status};
 use crate::watches::{WatchKind, Watches};
 
@@ -31,13 +32,19 @@ pub(crate) enum Inbound {
 
 /// A server's answer to the handshake.
 pub(crate) enum Handshake {
-    Accepted {
-        credentials: Credentials,
-        session_timeout: Duration,
+    Accepted(Accepted),
+    /// The session that was asked for is not there any more, says a server that may be cut off
+    /// from the others.
+    Gone {
+        read_only: bool,
     },
-    /// The session that was asked for is not there any more.
-    Gone,
     Refused(Failure),
+}
+
+pub(crate) struct Accepted {
+    pub(crate) credentials: Credentials,
+    pub(crate) session_timeout: Duration,
+    pub(crate) read_only: bool,
 }
 
 /// The longest answer to a handshake that is waited for, in bytes. The real one has 37.
@@ -77,22 +84,21 @@ pub(crate) fn read_handshake(input: &mut BytesMut) -> Option<Handshake> {
         Ok(response) => response,
         Err(error) => return not_zookeeper(format!("its handshake is malformed: {error}")),
     };
+    let read_only = response.read_only == Some(true);
     let Some(timeout_ms) = u64::try_from(response.timeout_ms).ok().filter(|ms| *ms > 0) else {
-        return Some(Handshake::Gone);
+        return Some(Handshake::Gone { read_only });
     };
-    if response.read_only == Some(true) {
-        return Some(Handshake::Refused(Failure::ReadOnly));
-    }
     if response.session_id == 0 {
         return not_zookeeper("it gave a session without an id".into());
     }
-    Some(Handshake::Accepted {
+    Some(Handshake::Accepted(Accepted {
         credentials: Credentials {
             session_id: response.session_id,
             password: response.password,
         },
         session_timeout: Duration::from_millis(timeout_ms),
-    })
+        read_only,
+    }))
 }
 
 /// A server's answer to a SASL token.
@@ -285,6 +291,12 @@ pub(crate) struct Dispatched {
     pub(crate) refused_auth: Option<String>,
     /// The server does not know how to remove a watch.
     pub(crate) cannot_unwatch: bool,
+    /// The session has a node that dies with it.
+    pub(crate) made_ephemeral: bool,
+    /// The node that tells who belongs to the ensemble has changed.
+    pub(crate) config_changed: bool,
+    /// It was read by the session itself.
+    pub(crate) config: Option<Reply>,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -318,6 +330,7 @@ impl Dispatch<'_> {
                     )
                 }
                 Inbound::Event(event, zxid) => {
+                    done.config_changed |= is_config_event(&event.path, event.kind);
                     tracing::trace!(path = event.path, kind = ?event.kind, "watch event");
                     self.watches.fire(event, zxid, self.wakers);
                     continue;
@@ -331,6 +344,9 @@ impl Dispatch<'_> {
             self.check_zxid(header)?;
             let is_answered = answer.is_ok();
             done.answered += 1;
+            if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
+                done.config = Some(reply.clone());
+            }
             match line.pop(answer) {
                 Some(Note::Close) => done.closed = true,
                 Some(Note::Watch(note)) => {
@@ -350,6 +366,7 @@ impl Dispatch<'_> {
                         None => {}
                     }
                 }
+                Some(Note::Ephemeral) => done.made_ephemeral |= !is_answered || header.err == 0,
                 Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
                 _ => {}
             }

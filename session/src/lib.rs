@@ -44,13 +44,16 @@
 
 mod answer;
 mod auth;
+mod behind;
 mod config;
 mod connect_string;
+mod control;
 mod hosts;
 mod inbound;
 mod link;
 mod login;
 mod outside;
+mod preference;
 mod sasl;
 mod secret;
 mod session;
@@ -59,18 +62,22 @@ mod status;
 mod timeouts;
 mod watches;
 
-pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, WhyLost};
+pub use answer::{Answer, Cause, ConnectionLost, Note, Reply, Unanswered, Unavailable, WhyLost};
 pub use auth::{Authentication, Authentications};
-pub use config::{Config, Credentials, ServerSource};
+pub use config::{Config, Credentials, OnExpiry, ServerSource};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
+pub use control::Moved;
 pub use homing_protocol::EventType;
 pub use login::Login;
 pub use outside::{Ask, Respondent};
+pub use preference::Preference;
 pub use sasl::{
     DigestMd5, Peer, Sasl, SaslError, SaslExchange, SaslMechanism, SaslRefusal, SaslStep,
 };
 pub use secret::Secret;
 pub use session::{Session, Shared};
 pub use stats::{ExpiryReport, Stats};
-pub use status::{Attempt, Connection, Failure, SessionEnd, SessionState, StateChange, Status};
+pub use status::{
+    Attempt, Connection, Failure, Renewal, SessionEnd, SessionState, StateChange, Status,
+};
 pub use watches::{WatchEvent, WatchKind, WatchNote, WatchOutcome, WatchTicket, Watches};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::session::Return;
 use crate::timeouts;
 
 #[derive(Debug)]
@@ -43,8 +44,14 @@ pub(crate) struct Link {
     pub(crate) asks_for_auth: bool,
     /// Frames of restored watches that were not answered. Counted, not keyed: all have one xid.
     pub(crate) restorations_due: usize,
+    /// The server takes no writes.
+    pub(crate) read_only: bool,
     /// Everybody was told that the session is connected.
     pub(crate) is_announced: bool,
+    /// It is to be left as soon as nothing is on its way any more, and then at the latest.
+    pub(crate) leave_by: Option<Instant>,
+    /// The way back to a server that is preferred to this one.
+    pub(crate) back: Return,
 }
 
 impl Link {
@@ -67,7 +74,10 @@ impl Link {
             refused_auth: None,
             asks_for_auth: false,
             restorations_due: 0,
+            read_only: false,
             is_announced: false,
+            leave_by: None,
+            back: Return::default(),
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Stats {
     pub lost_silent: u64,
     /// Connections that were given up because the server sent what makes no sense.
     pub lost_protocol: u64,
+    /// Connections that were left for another one, on purpose.
+    pub moved: u64,
     /// When something was last sent.
     pub sent_at: Option<Instant>,
     /// When a server last answered a request or a ping.
@@ -51,7 +53,8 @@ impl Stats {
         self
     }
 
-    /// Connections that were lost, for whatever reason.
+    /// Connections that were lost, for whatever reason. Those that were left on purpose are not
+    /// among them.
     pub fn lost(&self) -> u64 {
         self.lost_closed + self.lost_io + self.lost_silent + self.lost_protocol
     }
@@ -61,6 +64,7 @@ impl Stats {
             WhyLost::Io(_) => &mut self.lost_io,
             WhyLost::Silent { .. } => &mut self.lost_silent,
             WhyLost::Protocol(_) => &mut self.lost_protocol,
+            WhyLost::Moved => &mut self.moved,
             WhyLost::Closed | WhyLost::GivenUp => &mut self.lost_closed,
         };
         *count += 1;
@@ -92,6 +96,11 @@ pub struct ExpiryReport {
     pub attempts: Vec<Attempt>,
     /// What names were last found to mean.
     pub resolved: BTreeMap<String, Vec<IpAddr>>,
+    /// Every server has closed the connection in place of an answer to the handshake, in one
+    /// round over all of them at least. Perhaps they are behind this zxid, the newest that this
+    /// client has seen, because they have lost their data or are of another ensemble; such
+    /// servers say no more than that. Or they have no quorum.
+    pub suspects_behind: Option<i64>,
 }
 
 impl fmt::Display for ExpiryReport {
@@ -124,6 +133,14 @@ impl fmt::Display for ExpiryReport {
         writeln!(f, "  failed attempts    {}", self.stats.failed_attempts)?;
         for attempt in &self.attempts {
             writeln!(f, "    {attempt}")?;
+        }
+        if let Some(zxid) = self.suspects_behind {
+            writeln!(
+                f,
+                "  suspicion          every server closes the connection instead of answering the handshake: \
+                 each may be behind zxid {zxid:#x}, which this client has seen (its data were lost, or it is of \
+                 another ensemble), or have no quorum"
+            )?;
         }
         for (name, addresses) in &self.resolved {
             writeln!(f, "  {name} is {addresses:?}")?;

@@ -22,6 +22,10 @@ use crate::stats::{ExpiryReport, Stats};
 ///       +----------> Ended <-----------+
 /// ```
 ///
+/// A client that [renews](crate::OnExpiry) its session goes through `Renewing` from one session
+/// to the next, in place of `Ended`; one that closes an idle session stays in `Dormant` until
+/// somebody asks for something.
+///
 /// ```
 /// use homing_session::SessionState;
 /// assert_eq!(SessionState::Connecting.to_string(), "connecting");
@@ -44,6 +48,11 @@ pub enum SessionState {
         /// nothing is presumed.
         presumed_expired_at: Option<Instant>,
     },
+    /// It is over, for this reason, with all that belonged to it, and the client seeks another
+    /// session. What is asked from now on is for that one.
+    Renewing(SessionEnd),
+    /// Nobody had used it for a while, and it was closed. The next request opens another one.
+    Dormant,
     /// It is over, for this reason. No other state follows.
     Ended(SessionEnd),
 }
@@ -67,9 +76,18 @@ impl fmt::Display for SessionState {
         match self {
             Self::Connecting => f.write_str("connecting"),
             Self::Connected(connection) => {
-                write!(f, "connected to {}", connection.server)
+                write!(f, "connected to {}", connection.server)?;
+                f.write_str(if connection.read_only {
+                    ", which is read-only"
+                } else {
+                    ""
+                })
             }
             Self::Suspended { why, .. } => write!(f, "suspended: {why}"),
+            Self::Renewing(end) => write!(f, "a new session is sought: {end}"),
+            Self::Dormant => {
+                f.write_str("dormant: the session was idle and is closed until it is needed")
+            }
             Self::Ended(end) => write!(f, "ended: {end}"),
         }
     }
@@ -93,6 +111,9 @@ pub struct Connection {
     pub session_timeout: Duration,
     /// The server.
     pub server: SocketAddr,
+    /// The server has no quorum and serves reads alone, which may be old. Only where that was
+    /// [allowed](crate::Config::read_only).
+    pub read_only: bool,
 }
 
 /// Why a session is over.
@@ -262,7 +283,10 @@ pub enum Failure {
     /// It accepted the session, and SASL was not done in time.
     SaslTimedOut,
     /// It is read-only, and that was not asked for.
+    /// It is read-only, and that was not asked for, or it gives no sessions as such.
     ReadOnly,
+    /// It is read-only and does not know the session. Others may: it is cut off from them.
+    UnknownToReadOnly,
     /// There was a connection, and it was lost before it had settled.
     Lost(Arc<ConnectionLost>),
 }
@@ -291,6 +315,9 @@ impl fmt::Display for Failure {
             Self::ClosedInSasl => f.write_str("it closed the connection during SASL"),
             Self::SaslTimedOut => f.write_str("SASL was not done in time"),
             Self::ReadOnly => f.write_str("it is read-only"),
+            Self::UnknownToReadOnly => {
+                f.write_str("it is read-only and does not know the session, which others may")
+            }
             Self::Lost(lost) => lost.fmt(f),
         }
     }
@@ -311,6 +338,31 @@ pub struct StateChange {
     /// How many changes before this one were missed, because more than 64 came before the
     /// stream was asked again.
     pub missed: u64,
+    /// With the first [`SessionState::Connected`] of a session that is not the one that this
+    /// stream knew. It is told whatever was missed before it.
+    pub renewed: Option<Renewal>,
+}
+
+/// One session has followed another: what belonged to the old one (ephemeral nodes, locks,
+/// watches) is gone.
+///
+/// ```
+/// let renewal = homing_session::Renewal { old: 0x12, new: 0x34 };
+/// assert_eq!(renewal.to_string(), "session 0x34 has followed session 0x12");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// The id of the session that is over.
+    pub old: i64,
+    /// The id of the session that there is now.
+    pub new: i64,
+}
+
+impl fmt::Display for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { old, new } = self;
+        write!(f, "session {new:#x} has followed session {old:#x}")
+    }
 }
 
 /// The session's notice board. The session writes, everybody may read.
@@ -331,6 +383,7 @@ pub struct Status {
 struct Board {
     state: SessionState,
     credentials: Option<Credentials>,
+    servers: Vec<Server>,
     /// The newest failure of each server since a connection last settled.
     failures: Vec<Attempt>,
     /// The newest states, oldest first; the last is `state`.
@@ -344,6 +397,9 @@ struct Board {
     valid_until: Option<Instant>,
     stats: Stats,
     report: Option<Arc<ExpiryReport>>,
+    /// How the newest of the sessions before this one have ended, and how many there were.
+    former_ends: VecDeque<SessionEnd>,
+    former_count: u64,
 }
 
 /// How many changes a stream may be behind before it misses some.
@@ -357,6 +413,7 @@ impl Status {
                 recent: VecDeque::from([state.clone()]),
                 state,
                 credentials: None,
+                servers: Vec::new(),
                 failures: Vec::new(),
                 count: 1,
                 listeners: BTreeMap::new(),
@@ -364,6 +421,8 @@ impl Status {
                 valid_until: None,
                 stats: Stats::default(),
                 report: None,
+                former_ends: VecDeque::new(),
+                former_count: 0,
             }),
             last_zxid: AtomicI64::new(0),
         }
@@ -382,9 +441,23 @@ impl Status {
         }
     }
 
+    /// How the session of an earlier [era](homing_transport::Queue::era) has ended; of one long
+    /// ago, how the oldest has that is still known.
+    pub fn end_of(&self, era: u64) -> Option<SessionEnd> {
+        let board = self.board();
+        let oldest = board.former_count - board.former_ends.len() as u64;
+        let index = usize::try_from(era.saturating_sub(oldest)).ok()?;
+        board.former_ends.get(index).cloned()
+    }
+
     /// What it takes to resume the session; `None` before it began.
     pub fn credentials(&self) -> Option<Credentials> {
         self.board().credentials
+    }
+
+    /// The servers that are tried, in no particular order.
+    pub fn servers(&self) -> Vec<Server> {
+        self.board().servers.clone()
     }
 
     /// For each server its newest failure since a connection last settled.
@@ -450,6 +523,7 @@ impl Status {
             StateChange {
                 state,
                 missed: index - seen,
+                renewed: None,
             },
         ))
     }
@@ -482,12 +556,38 @@ impl Status {
         self.board().valid_until = Some(at);
     }
 
+    /// The session of this era has ended so, and another one follows.
+    pub(crate) fn add_former_end(&self, end: SessionEnd) {
+        let mut board = self.board();
+        if board.former_ends.len() == RECENT_MAX {
+            board.former_ends.pop_front();
+        }
+        board.former_ends.push_back(end);
+        board.former_count += 1;
+    }
+
+    /// There is no session at present.
+    pub(crate) fn forget_session(&self) {
+        let mut board = self.board();
+        board.credentials = None;
+        board.valid_until = None;
+    }
+
     pub(crate) fn set_report(&self, report: Arc<ExpiryReport>) {
         self.board().report = Some(report);
     }
 
     pub(crate) fn set_credentials(&self, credentials: Credentials) {
         self.board().credentials = Some(credentials);
+    }
+
+    /// Failures of servers that are not among them are of no interest any more.
+    pub(crate) fn set_servers(&self, servers: Vec<Server>) {
+        let mut board = self.board();
+        board
+            .failures
+            .retain(|attempt| servers.contains(&attempt.server));
+        board.servers = servers;
     }
 
     pub(crate) fn add_failure(&self, attempt: Attempt) {

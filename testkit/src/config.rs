@@ -39,6 +39,12 @@ pub struct ServerConfig {
     /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all that are
     /// known here: `ruok`, `srvr` and `isro`. Only `srvr` by default.
     pub four_letter_words: Vec<String>,
+    /// Whether a server without a quorum serves reads (`readonlymode.enabled`), and therefore
+    /// answers `isro`. Off, until [`set_read_only`](crate::Server::set_read_only) is called.
+    pub read_only_enabled: bool,
+    /// Whether a server without a quorum begins sessions, which no other server knows
+    /// (`localSessionsEnabled`). On; with a quorum it makes no difference here.
+    pub local_sessions: bool,
     /// Whether nodes may have a time to live (`zookeeper.extendedTypesEnabled`). Off.
     pub extended_types_enabled: bool,
     /// How often containers and nodes with a time to live are looked through for those that can
@@ -85,6 +91,8 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(10),
             max_client_connections: 0,
             four_letter_words: vec!["srvr".into()],
+            read_only_enabled: false,
+            local_sessions: true,
             extended_types_enabled: false,
             container_check_interval: Duration::from_secs(60),
             container_max_never_used: Duration::ZERO,

@@ -167,6 +167,17 @@ impl FakeServer {
         self.run(move |front| front.refusing = refuse);
     }
 
+    /// Lets it lose its quorum, or find it again; see [`Server::set_read_only`].
+    ///
+    /// ```
+    /// let server = homing_testkit::FakeServer::start();
+    /// server.set_read_only(true);
+    /// assert!(server.with_server(|server| server.is_read_only()));
+    /// ```
+    pub fn set_read_only(&self, read_only: bool) {
+        self.run(move |front| front.set_read_only(read_only));
+    }
+
     /// Ends a session as if its time were over; see [`Server::expire_session`]. Says whether
     /// there was such a session.
     pub fn expire_session(&self, session: i64) -> bool {

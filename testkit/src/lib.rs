@@ -32,6 +32,7 @@
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
 //! GSSAPI, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
 //! mode, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
+//! SASL, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
 //! and what clients store there has no limit but that.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -53,6 +54,7 @@ mod handshake;
 mod multi;
 mod path;
 mod processor;
+mod read_only;
 mod reaper;
 mod reply;
 mod sasl;

@@ -8,6 +8,7 @@ use homing_protocol::{
 use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::multi;
+use crate::read_only;
 use crate::reply::Reply;
 use crate::server::{ConnectionId, Now, Server};
 use crate::transaction::Transaction;
@@ -37,6 +38,10 @@ impl Server {
                 let zxid = 0;
                 self.reply(connection, ReplyHeader { xid, zxid, err }, Reply::new());
                 self.close_connection(connection);
+            }
+            op if self.is_read_only_at(connection) && read_only::is_refused(op) => {
+                let result = Err(ErrorCode::NotReadOnly);
+                self.answer(connection, xid, result, Reply::new());
             }
             op::PING => {
                 // Whatever number the ping had, its answer has this one.

@@ -154,6 +154,8 @@ pub struct Server {
     pub(crate) cuts: Cuts,
     /// Proofs of this side are wrong.
     pub(crate) lies_in_sasl: bool,
+    /// It has lost its quorum; connections know it of themselves.
+    pub(crate) is_read_only: bool,
     next_connection: ConnectionId,
     /// Connections that owe a handshake, and until when.
     handshakes_due: BTreeSet<(Instant, ConnectionId)>,
@@ -171,6 +173,8 @@ pub(crate) struct Connection {
     pub(crate) identities: Identities,
     pub(crate) stage: Stage,
     pub(crate) sasl: Exchange,
+    /// The server at this end of it has no quorum.
+    pub(crate) is_read_only: bool,
 }
 
 /// How far a connection has come.
@@ -195,6 +199,7 @@ impl Server {
             connections: BTreeMap::new(),
             cuts: Cuts::default(),
             lies_in_sasl: false,
+            is_read_only: false,
             next_connection: ConnectionId(1),
             handshakes_due: BTreeSet::new(),
             next_reaping: None,
@@ -231,6 +236,7 @@ impl Server {
                 identities,
                 stage: Stage::Fresh(due),
                 sasl: Exchange::default(),
+                is_read_only: self.is_read_only,
             },
         );
         id
@@ -247,7 +253,8 @@ impl Server {
                 return;
             };
             if let (Stage::Fresh(_), Some(word)) = (stage, words::find(input)) {
-                let answer = words::answer(word, &self.config, &self.figures());
+                let figures = self.figures(self.is_read_only_at(connection));
+                let answer = words::answer(word, &self.config, &figures);
                 self.outputs
                     .push_back(Output::Send(connection, answer.into()));
                 self.close_connection(connection);
@@ -280,7 +287,7 @@ impl Server {
         {
             self.close_connection(connection);
         }
-        while let Some(session) = self.sessions.expired(now.instant) {
+        while let Some(session) = self.next_expired(now) {
             self.expire_session(now, session);
         }
         self.reap(now);
@@ -315,11 +322,12 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let handshake = self.handshakes_due.first().map(|(due, _)| *due);
-        let reaping = self.next_reaping.filter(|_| self.tree.has_reapable());
-        [handshake, self.sessions.next_expiry(), reaping]
-            .into_iter()
-            .flatten()
-            .min()
+        let has_quorum = !self.is_read_only;
+        let reaping = self
+            .next_reaping
+            .filter(|_| has_quorum && self.tree.has_reapable());
+        let expiry = self.sessions.next_expiry().filter(|_| has_quorum);
+        [handshake, expiry, reaping].into_iter().flatten().min()
     }
 }
 
@@ -589,6 +597,10 @@ impl Server {
     /// which the caller is to close.
     pub(crate) fn end_session(&mut self, now: Now, session: i64) -> Option<Option<ConnectionId>> {
         let ended = self.sessions.remove(session)?;
+        if ended.is_local {
+            // It had no nodes, and its end is no transaction.
+            return Some(ended.connection);
+        }
         let paths: Vec<_> = self.tree.ephemerals(session).map(str::to_owned).collect();
         self.remove_nodes(now, &paths);
         Some(ended.connection)
@@ -630,7 +642,7 @@ impl Server {
     }
 
     /// Every input comes through here: the first one sets the clocks.
-    fn begin(&mut self, now: Now) {
+    pub(crate) fn begin(&mut self, now: Now) {
         if self.next_reaping.is_none() {
             self.sessions.begin(now, self.config.server_id);
             self.next_reaping = now
@@ -639,8 +651,16 @@ impl Server {
         }
     }
 
-    fn figures(&self) -> Figures {
+    /// A session whose time is over, where there is a quorum to say so.
+    fn next_expired(&self, now: Now) -> Option<i64> {
+        self.sessions
+            .expired(now.instant)
+            .filter(|_| !self.is_read_only)
+    }
+
+    fn figures(&self, is_read_only: bool) -> Figures {
         Figures {
+            is_read_only,
             received: self.requests_received,
             sent: self.frames_sent,
             connections: self.connections.len(),

@@ -14,6 +14,8 @@ pub(crate) struct Session {
     pub(crate) timeout: Duration,
     /// Who speaks for it at present.
     pub(crate) connection: Option<ConnectionId>,
+    /// Only a server without a quorum knows it.
+    pub(crate) is_local: bool,
     /// The tick in which it expires.
     expires: u64,
 }
@@ -68,6 +70,7 @@ impl Sessions {
             Session {
                 timeout,
                 connection: Some(connection),
+                is_local: false,
                 expires,
             },
         );
@@ -81,6 +84,10 @@ impl Sessions {
 
     pub(crate) fn get_mut(&mut self, id: i64) -> Option<&mut Session> {
         self.alive.get_mut(&id)
+    }
+
+    pub(crate) fn is_local(&self, id: i64) -> bool {
+        self.alive.get(&id).is_some_and(|session| session.is_local)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &Session)> {
@@ -111,6 +118,15 @@ impl Sessions {
             if let Some(session) = self.alive.get_mut(&id) {
                 session.connection = None;
             }
+        }
+    }
+
+    /// Notes that sessions of a server without a quorum are gone.
+    pub(crate) fn forget_local(&mut self) {
+        let local = self.alive.iter().filter(|(_, session)| session.is_local);
+        let ids: Vec<i64> = local.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.remove(id);
         }
     }
 

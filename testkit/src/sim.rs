@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use homing_transport::{Action, Down, Engine, Outgoing};
+use homing_transport::{Action, Asked, Down, Engine, Outgoing, Question};
 
 use crate::config::ServerConfig;
 use crate::server::{ConnectionId, Now, Output, Server};
@@ -46,6 +46,8 @@ pub struct Sim<E> {
     behaviours: BTreeMap<SocketAddr, Behaviour>,
     names: BTreeMap<String, Lookup>,
     wire: Wire,
+    /// The answer to a question, and when it arrives.
+    answer: Option<(Instant, io::Result<Asked>)>,
     /// Bytes are delivered to the client in pieces of at most this length.
     piece_len: usize,
     /// How many bytes the stream takes before it takes no more.
@@ -79,6 +81,8 @@ pub enum Behaviour {
     AcceptAndClose,
     /// Accepted, and never a word.
     Mute,
+    /// The server is there and has no quorum: it serves reads alone, and knows the same nodes.
+    ReadOnly,
 }
 
 /// What became of a name.
@@ -110,6 +114,8 @@ pub enum Event {
     Resolve(String),
     /// The session dialled.
     Dial(SocketAddr),
+    /// The session asked this host something beside its stream.
+    Ask(String),
     /// The stream opened.
     Connected(SocketAddr),
     /// The session sent this many bytes in one piece.
@@ -127,6 +133,7 @@ impl fmt::Display for Event {
         match self {
             Self::Resolve(name) => write!(f, "resolve {name}"),
             Self::Dial(address) => write!(f, "dial {address}"),
+            Self::Ask(host) => write!(f, "ask {host}"),
             Self::Connected(address) => write!(f, "connected to {address}"),
             Self::Sent(len) => write!(f, "sent {len} bytes"),
             Self::HungUp => f.write_str("hung up"),
@@ -185,6 +192,7 @@ impl<E: Engine> Sim<E> {
             behaviours: BTreeMap::new(),
             names: BTreeMap::new(),
             wire: Wire::None,
+            answer: None,
             piece_len: usize::MAX,
             window: usize::MAX,
             tamper: None,
@@ -227,6 +235,11 @@ impl<E: Engine> Sim<E> {
     /// The server behind all addresses.
     pub fn server(&mut self) -> &mut Server {
         &mut self.server
+    }
+
+    /// Whether the server has any session.
+    pub fn has_sessions(&self) -> bool {
+        !self.server.sessions().is_empty()
     }
 
     /// Ends the session's side without a word, and leaves the server.
@@ -351,7 +364,8 @@ impl<E: Engine> Sim<E> {
             }
         };
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
-        let next = [wire, engine, self.server.poll_timeout()]
+        let answer = self.answer.as_ref().map(|(at, _)| *at);
+        let next = [wire, answer, engine, self.server.poll_timeout()]
             .into_iter()
             .flatten()
             .min();
@@ -371,6 +385,9 @@ impl<E: Engine> Sim<E> {
     /// Carries out what is due on the wire.
     fn deliver(&mut self) {
         let now = self.now.instant;
+        if let Some((_, answer)) = self.answer.take_if(|(at, _)| *at <= now) {
+            self.tell(|engine, now| engine.handle_answer(now, answer));
+        }
         match &mut self.wire {
             Wire::Resolving {
                 at: Some(at),
@@ -399,8 +416,11 @@ impl<E: Engine> Sim<E> {
             return self.disconnect(Down::Dial(io::ErrorKind::ConnectionRefused.into()));
         }
         let peer = IpAddr::from([127, 0, 0, 1]);
-        let serves = behaviour == Behaviour::Serve;
-        let connection = serves.then(|| self.server.accept(self.now, peer));
+        let connection = match behaviour {
+            Behaviour::Serve => Some(self.server.accept(self.now, peer)),
+            Behaviour::ReadOnly => Some(self.server.accept_read_only(self.now, peer)),
+            _ => None,
+        };
         let mut link = Link {
             connection,
             server_input: BytesMut::new(),
@@ -464,26 +484,30 @@ impl<E: Engine> Sim<E> {
 
     /// Puts what the server sends on its way.
     fn take_outputs(&mut self) {
-        let at = self.now.instant + self.latency;
         while let Some(output) = self.server.poll_output() {
-            let Wire::Open(link) = &mut self.wire else {
-                continue;
-            };
-            match output {
-                Output::Send(to, bytes) if link.connection == Some(to) => {
-                    let pieces = match &mut self.tamper {
-                        Some(tamper) => tamper(bytes),
-                        None => vec![bytes],
-                    };
-                    link.to_client
-                        .extend(pieces.into_iter().map(|p| (at, Parcel::Bytes(p))));
-                }
-                Output::Close(to) if link.connection == Some(to) => {
-                    link.connection = None;
-                    link.to_client.push_back((at, Parcel::Close));
-                }
-                _ => {}
+            self.take_output(output);
+        }
+    }
+
+    fn take_output(&mut self, output: Output) {
+        let at = self.now.instant + self.latency;
+        let Wire::Open(link) = &mut self.wire else {
+            return;
+        };
+        match output {
+            Output::Send(to, bytes) if link.connection == Some(to) => {
+                let pieces = match &mut self.tamper {
+                    Some(tamper) => tamper(bytes),
+                    None => vec![bytes],
+                };
+                link.to_client
+                    .extend(pieces.into_iter().map(|p| (at, Parcel::Bytes(p))));
             }
+            Output::Close(to) if link.connection == Some(to) => {
+                link.connection = None;
+                link.to_client.push_back((at, Parcel::Close));
+            }
+            _ => {}
         }
     }
 
@@ -494,6 +518,7 @@ impl<E: Engine> Sim<E> {
             match action {
                 Action::Resolve { host, port } => self.resolve(&host, port),
                 Action::Dial { address } => self.dial(address),
+                Action::Ask(question) => self.ask(&question),
                 Action::HangUp => {
                     self.note(Event::HungUp);
                     if let Wire::Open(Link {
@@ -561,6 +586,43 @@ impl<E: Engine> Sim<E> {
         let hangs = self.behaviours.get(&address) == Some(&Behaviour::Hang);
         let at = (!hangs).then(|| self.now.instant + self.latency);
         self.wire = Wire::Dialing { address, at };
+    }
+
+    fn ask(&mut self, question: &Question) {
+        self.note(Event::Ask(question.host.clone()));
+        let at = self.now.instant + 2 * self.latency;
+        let ip = match (question.host.parse(), self.names.get(&question.host)) {
+            (Ok(ip), _) => Some(ip),
+            (_, Some(Lookup::Finds(ips))) => ips.first().copied(),
+            _ => None,
+        };
+        let answer = match ip {
+            Some(ip) => self.answer(SocketAddr::new(ip, question.port), question.question),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        self.answer = Some((at, answer));
+    }
+
+    /// What an address says over a connection that is closed behind it.
+    fn answer(&mut self, address: SocketAddr, question: &[u8]) -> io::Result<Asked> {
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let connection = match self.behaviours.get(&address).copied().unwrap_or_default() {
+            Behaviour::Serve => self.server.accept(self.now, peer),
+            Behaviour::ReadOnly => self.server.accept_read_only(self.now, peer),
+            Behaviour::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
+            _ => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        self.server
+            .handle_bytes(self.now, connection, &mut question.into());
+        let mut answer = Vec::new();
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send(to, bytes) if to == connection => answer.extend_from_slice(&bytes),
+                other => self.take_output(other),
+            }
+        }
+        self.server.handle_disconnected(self.now, connection);
+        Ok(Asked { address, answer })
     }
 
     fn disconnect(&mut self, why: Down) {

@@ -166,6 +166,15 @@ impl Front {
         was_alive
     }
 
+    /// Loses the quorum or finds it again, and sends on what comes of it.
+    pub(crate) fn set_read_only(&mut self, read_only: bool) {
+        let server = Arc::clone(&self.server);
+        let mut server = lock(&server);
+        let now = now();
+        server.set_read_only(now, read_only);
+        self.route(&mut server, now.instant);
+    }
+
     /// Jobs, events, time, connections, writes: in this order, with one look at the clock.
     fn turn(&mut self, events: &Events) {
         while let Ok(job) = self.jobs.try_recv() {

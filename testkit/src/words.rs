@@ -16,6 +16,7 @@ pub(crate) struct Figures {
     pub(crate) connections: usize,
     pub(crate) zxid: i64,
     pub(crate) nodes: usize,
+    pub(crate) is_read_only: bool,
 }
 
 /// The word at the front of what a fresh connection sent.
@@ -33,7 +34,8 @@ pub(crate) fn answer(word: &str, config: &ServerConfig, figures: &Figures) -> St
         .any(|listed| listed == word || listed == "*");
     match word {
         "ruok" if listed => "imok".into(),
-        "isro" if listed => "rw".into(),
+        "isro" if figures.is_read_only => "ro".into(),
+        "isro" if listed || config.read_only_enabled => "rw".into(),
         "srvr" if listed => srvr(figures),
         _ => format!("{word} is not executed because it is not in the whitelist.\n"),
     }
@@ -46,7 +48,13 @@ fn srvr(figures: &Figures) -> String {
         connections,
         zxid,
         nodes,
+        is_read_only,
     } = figures;
+    let mode = if *is_read_only {
+        "read-only"
+    } else {
+        "standalone"
+    };
     // A real server has the root in its table twice, and counts it so.
     let nodes = nodes + 1;
     format!(
@@ -57,7 +65,7 @@ fn srvr(figures: &Figures) -> String {
          Connections: {connections}\n\
          Outstanding: 0\n\
          Zxid: {zxid:#x}\n\
-         Mode: standalone\n\
+         Mode: {mode}\n\
          Node count: {nodes}\n"
     )
 }

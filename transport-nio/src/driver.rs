@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use homing_transport::{Action, Down, Driver as DriverHandle, Engine, Outgoing, clock, resolve};
+use homing_transport::ask::ask;
+use homing_transport::{
+    Action, Asked, Down, Driver as DriverHandle, Engine, Outgoing, Question, clock, resolve,
+};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
 
@@ -32,7 +35,7 @@ pub struct Driver<D: Dial> {
     bell: Arc<Bell>,
     /// Where a session's events come in: its token is its place here.
     sessions: Vec<Option<Session<D::Stream>>>,
-    /// The number of the last lookup. One count for all sessions: the place of one that is over
+    /// The number of the last lookup or question. One count for all sessions: the place of one that is over
     /// may have been taken by another when its answer comes.
     lookups: Cell<u64>,
     /// For how long the machine had slept at the last turn.
@@ -43,11 +46,32 @@ pub struct Driver<D: Dial> {
 /// What reaches the driver from other threads.
 struct Bell {
     waker: mio::Waker,
-    /// Answers to lookups: for which session, to which lookup.
+    /// Answers: for which session, to which lookup or question.
     found: Mutex<Vec<(usize, u64, Found)>>,
 }
 
-type Found = io::Result<Vec<SocketAddr>>;
+/// What was found out on another thread.
+enum Found {
+    Addresses(io::Result<Vec<SocketAddr>>),
+    Answer(io::Result<Asked>),
+}
+
+/// Where a thread says what it has found out.
+struct Finding {
+    bell: Arc<Bell>,
+    index: usize,
+    lookup: u64,
+}
+
+impl Finding {
+    fn is(self, found: Found) {
+        let found_before = self.bell.found.lock();
+        let mut answers = found_before.unwrap_or_else(PoisonError::into_inner);
+        answers.push((self.index, self.lookup, found));
+        drop(answers);
+        self.bell.ring();
+    }
+}
 
 /// An engine, and the stream that it has or is about to get.
 struct Session<S> {
@@ -55,7 +79,7 @@ struct Session<S> {
     wire: Wire<S>,
     input: ReadBuffer,
     out: Outgoing,
-    /// The number of its last lookup: answers to others come too late.
+    /// The number of its last lookup or question: answers to others come too late.
     lookup: u64,
     found: Option<Found>,
     /// The engine was not asked for all that it has to write.
@@ -243,8 +267,10 @@ impl<S: Stream> Session<S> {
         D: Dial<Stream = S>,
     {
         self.has_more = false;
-        if let Some(found) = self.found.take() {
-            self.engine.handle_resolved(now, found);
+        match self.found.take() {
+            Some(Found::Addresses(found)) => self.engine.handle_resolved(now, found),
+            Some(Found::Answer(answer)) => self.engine.handle_answer(now, answer),
+            None => {}
         }
         self.finish_dial(now);
         self.read(now);
@@ -336,6 +362,7 @@ impl<S: Stream> Session<S> {
             match action {
                 Action::Resolve { host, port } => self.look_up(host, port, context),
                 Action::Dial { address } => self.dial(now, address, context),
+                Action::Ask(question) => self.ask(question, context),
                 Action::HangUp if matches!(self.wire, Wire::None) => {}
                 Action::HangUp => self.disconnect(now, Down::HungUp),
                 Action::Stop => return Next::Over,
@@ -345,15 +372,24 @@ impl<S: Stream> Session<S> {
     }
 
     fn look_up<D>(&mut self, host: String, port: u16, context: &Context<'_, D>) {
+        let finding = self.finding(context);
+        resolve::lookup(host, port, move |found| finding.is(Found::Addresses(found)));
+    }
+
+    fn ask<D>(&mut self, question: Question, context: &Context<'_, D>) {
+        let finding = self.finding(context);
+        ask(question, move |answer| finding.is(Found::Answer(answer)));
+    }
+
+    /// For the thread that finds something out. What it was before is given up.
+    fn finding<D>(&mut self, context: &Context<'_, D>) -> Finding {
         self.lookup = context.lookups.get() + 1;
         context.lookups.set(self.lookup);
-        let (index, lookup, bell) = (context.index, self.lookup, Arc::clone(context.bell));
-        resolve::lookup(host, port, move |found| {
-            let mut answers = bell.found.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.push((index, lookup, found));
-            drop(answers);
-            bell.ring();
-        });
+        Finding {
+            bell: Arc::clone(context.bell),
+            index: context.index,
+            lookup: self.lookup,
+        }
     }
 
     fn dial<D>(&mut self, now: Instant, address: SocketAddr, context: &Context<'_, D>)

@@ -10,8 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use homing_transport::ask::ask;
 use homing_transport::{
-    Action, Down, Driver as DriverHandle, Engine, MustNotBlock, Outgoing, clock, resolve,
+    Action, Asked, Down, Driver as DriverHandle, Engine, MustNotBlock, Outgoing, Question, clock,
+    resolve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
@@ -50,11 +52,28 @@ struct Bell {
 #[derive(Default)]
 struct BellState {
     task: Option<Waker>,
-    /// The answer to a lookup, and to which.
+    /// The answer to a lookup or a question, and to which.
     found: Option<(u64, Found)>,
 }
 
-type Found = io::Result<Vec<SocketAddr>>;
+/// What was found out on another thread.
+enum Found {
+    Addresses(io::Result<Vec<SocketAddr>>),
+    Answer(io::Result<Asked>),
+}
+
+/// Where a thread says what it has found out.
+struct Finding {
+    bell: Arc<Bell>,
+    lookup: u64,
+}
+
+impl Finding {
+    fn is(self, found: Found) {
+        self.bell.state().note(self.lookup, found);
+        self.bell.ring();
+    }
+}
 
 /// An engine, and the stream that it has or is about to get.
 struct Session<S> {
@@ -62,7 +81,7 @@ struct Session<S> {
     wire: Wire<S>,
     input: BytesMut,
     out: Outgoing,
-    /// The number of the last lookup: answers to others come too late.
+    /// The number of the last lookup or question: answers to others come too late.
     lookup: u64,
     found: Option<Found>,
     /// There is something to do before anything else happens.
@@ -232,8 +251,10 @@ where
         D: Dial<Stream = S>,
     {
         self.is_ready = false;
-        if let Some(found) = self.found.take() {
-            self.engine.handle_resolved(now, found);
+        match self.found.take() {
+            Some(Found::Addresses(found)) => self.engine.handle_resolved(now, found),
+            Some(Found::Answer(answer)) => self.engine.handle_answer(now, answer),
+            None => {}
         }
         self.finish_dial(now, cx);
         self.read(now, cx);
@@ -293,6 +314,7 @@ where
             match action {
                 Action::Resolve { host, port } => self.look_up(host, port, context),
                 Action::Dial { address } => self.dial(address, context),
+                Action::Ask(question) => self.ask(question, context),
                 Action::HangUp if matches!(self.wire, Wire::None) => {}
                 Action::HangUp => self.disconnect(now, Down::HungUp),
                 Action::Stop => return Next::Over,
@@ -302,12 +324,22 @@ where
     }
 
     fn look_up<D>(&mut self, host: String, port: u16, context: &TurnContext<'_, D>) {
+        let finding = self.finding(context);
+        resolve::lookup(host, port, move |found| finding.is(Found::Addresses(found)));
+    }
+
+    fn ask<D>(&mut self, question: Question, context: &TurnContext<'_, D>) {
+        let finding = self.finding(context);
+        ask(question, move |answer| finding.is(Found::Answer(answer)));
+    }
+
+    /// For the thread that finds something out. What it was before is given up.
+    fn finding<D>(&mut self, context: &TurnContext<'_, D>) -> Finding {
         self.lookup += 1;
-        let (lookup, bell) = (self.lookup, Arc::clone(context.bell));
-        resolve::lookup(host, port, move |found| {
-            bell.state().note(lookup, found);
-            bell.ring();
-        });
+        Finding {
+            bell: Arc::clone(context.bell),
+            lookup: self.lookup,
+        }
     }
 
     fn dial<D>(&mut self, address: SocketAddr, context: &TurnContext<'_, D>)
@@ -405,10 +437,10 @@ mod tests {
     fn a_late_answer_does_not_replace_a_later_one() {
         let mut state = BellState::default();
         for lookup in [2, 1, 3] {
-            state.note(lookup, Ok(Vec::new()));
+            state.note(lookup, Found::Addresses(Ok(Vec::new())));
         }
         assert!(matches!(state.found, Some((3, _))));
-        state.note(2, Ok(Vec::new()));
+        state.note(2, Found::Addresses(Ok(Vec::new())));
         assert!(matches!(state.found, Some((3, _))));
     }
 }

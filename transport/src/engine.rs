@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::ask::{Asked, Question};
 use crate::outgoing::Outgoing;
 
 /// A session, seen from below: a state machine that owns no socket and reads no clock.
@@ -18,6 +19,7 @@ use crate::outgoing::Outgoing;
 ///
 /// 1. Tell what happened since the last turn, each with one call, in the order in which it
 ///    happened: [`handle_resolved`](Self::handle_resolved) for a lookup that was asked for,
+///    [`handle_answer`](Self::handle_answer) for a question,
 ///    [`handle_connected`](Self::handle_connected) when the stream is open,
 ///    [`handle_bytes`](Self::handle_bytes) after each read,
 ///    [`handle_disconnected`](Self::handle_disconnected) when the stream is gone or could not
@@ -32,8 +34,8 @@ use crate::outgoing::Outgoing;
 ///    stream breaks here, offer what arrived before it broke, say `handle_disconnected`, and go
 ///    back to step 3: the engine may want another one.
 /// 5. Call [`take_wakers`](Self::take_wakers) and wake them all, with no lock held.
-/// 6. Sleep until the stream is ready, somebody [rings](crate::Driver::ring), a lookup is
-///    answered, or [`poll_timeout`](Self::poll_timeout) has passed. Right before it sleeps a
+/// 6. Sleep until the stream is ready, somebody [rings](crate::Driver::ring), a lookup or a
+///    question is answered, or [`poll_timeout`](Self::poll_timeout) has passed. Right before it sleeps a
 ///    driver calls [`park`](Self::park); if the answer is `false`, it takes another turn at once.
 ///    From then on a ring must not be lost: one that comes before the driver sleeps ends the
 ///    sleep. A driver that has left something undone, so that others have their turn, does not
@@ -71,6 +73,11 @@ pub trait Engine: fmt::Debug + Send {
 
     /// The answer to [`Action::Resolve`]: addresses, or why there are none.
     fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>);
+
+    /// The answer to [`Action::Ask`], or why there is none.
+    fn handle_answer(&mut self, now: Instant, answer: io::Result<Asked>) {
+        let _ = (now, answer);
+    }
 
     /// The stream that was asked for is open.
     fn handle_connected(&mut self, now: Instant);
@@ -118,8 +125,8 @@ pub trait Engine: fmt::Debug + Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Look the name up (see [`resolve`](crate::resolve)) without blocking the driver, and give
-    /// the answer to [`Engine::handle_resolved`]. There is at most one lookup that matters: an
-    /// answer to an earlier one is dropped by the driver.
+    /// the answer to [`Engine::handle_resolved`]. There is at most one lookup or
+    /// [question](Self::Ask) that matters: an answer to an earlier one is dropped by the driver.
     Resolve {
         /// A host name.
         host: String,
@@ -131,6 +138,10 @@ pub enum Action {
         /// Where to.
         address: SocketAddr,
     },
+    /// Ask a server something over a connection of its own, beside the stream if there is one
+    /// (see [`ask`](crate::ask)), without blocking the driver, and give the answer to
+    /// [`Engine::handle_answer`]. An answer to an earlier lookup or question is dropped.
+    Ask(Question),
     /// Close the stream, or give up dialling.
     HangUp,
     /// It is over: drop the engine.

@@ -17,8 +17,9 @@
 //!
 //! Nothing in this crate knows ZooKeeper. It serves any protocol in which one connection
 //! carries requests that are answered strictly in order; `examples/src/bin/other_protocol.rs`
-//! has one of its own. The crate reads no clock and opens no socket: time comes in as an
-//! argument, bytes come in and go out through the [`Engine`].
+//! has one of its own. The crate reads no clock and opens no socket (but one for each
+//! question of [`ask`], on a thread): time comes in as an argument, bytes come in and go out
+//! through the [`Engine`].
 //!
 //! **The one rule**, which links to here refer to as *the turn*: whenever something happened,
 //! a driver tells the engine with a `handle_*` call, and then always drains it: actions, bytes,
@@ -34,6 +35,7 @@
     )
 )]
 
+pub mod ask;
 mod block;
 pub mod clock;
 mod driver;
@@ -44,6 +46,7 @@ pub mod resolve;
 mod slot;
 mod sync;
 
+pub use ask::{Asked, Question};
 pub use block::{Signal, block_on};
 pub use driver::{Driver, MustNotBlock, StartError, Transport};
 pub use engine::{Action, Down, Engine};

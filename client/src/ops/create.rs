@@ -1,12 +1,14 @@
 //! Making a node.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use homing_protocol::{
     Acl, CreateMode, DecodeError, ErrorCode, PathError, PathRef, Stat, Ttl, reply, validate_path,
 };
+use homing_session::Note;
 
 use super::Path;
 use crate::client::{Client, Scope};
@@ -251,6 +253,13 @@ impl Operation for Create<'_> {
             data: self.data,
             acl: self.acl.as_deref().unwrap_or(&scope.core.settings.acl),
             mode: self.mode_or_default(),
+        }
+    }
+
+    fn prepare(&mut self, _scope: &Arc<Scope>) -> Note {
+        match self.is_ephemeral {
+            true => Note::Ephemeral,
+            false => Note::Plain,
         }
     }
 

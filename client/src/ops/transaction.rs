@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use homing_protocol::{
     Acl, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, Stat, op, reply,
     validate_path,
 };
+use homing_session::Note;
 
 use super::Path;
 use super::create::{Create, Created};
@@ -292,6 +294,14 @@ impl Operation for Transaction<'_> {
             ops: self.ops.iter(),
             scope,
         })
+    }
+
+    fn prepare(&mut self, _scope: &Arc<Scope>) -> Note {
+        let is_ephemeral = |op: &Op<'_>| matches!(op, Op::Create(create) if create.is_ephemeral);
+        match self.ops.iter().any(is_ephemeral) {
+            true => Note::Ephemeral,
+            false => Note::Plain,
+        }
     }
 
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, DecodeError> {

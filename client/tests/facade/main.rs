@@ -11,11 +11,13 @@ mod chroot;
 mod create_modes;
 mod env;
 mod errors;
+mod life;
 mod limits;
 mod nodes;
 mod order;
 mod parents;
 mod pool;
+mod servers;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
@@ -128,6 +130,11 @@ macro_rules! everywhere {
                 three_ways_to_run_a_transaction
                 what_is_wrong_here_is_not_sent
                 a_large_transaction;
+            servers:
+                a_client_is_given_other_servers
+                a_client_reconnects
+                what_is_no_list_of_servers_is_refused
+                a_client_returns_to_a_preferred_server;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
@@ -165,6 +172,16 @@ macro_rules! on_the_fake {
                 as_few_requests_as_it_takes;
             transactions:
                 a_lost_transaction_may_have_been_applied;
+            life:
+                an_expired_session_is_followed_by_another
+                whoever_asks_first_is_told
+                a_pinned_handle_keeps_to_its_session
+                requests_that_were_not_sent_end_with_their_session
+                identities_carry_over
+                an_idle_session_rests
+                nobody_waits_for_servers_that_are_away
+                a_read_only_server_serves_those_who_allow_it
+                it_moves_to_a_server_that_takes_writes;
             session:
                 a_lost_connection_suspends_the_session
                 an_expired_session_ends_for_everybody

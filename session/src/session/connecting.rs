@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ConnectRequest, SessionPassword};
-use homing_transport::{Action, Outgoing};
+use homing_transport::{Action, Fate, Outgoing};
 
+use super::identifying::Begun;
+use super::renewal::Then;
 use super::{Phase, Session, Why};
+use crate::answer::{Cause, Note, Unanswered, Unavailable};
 use crate::auth::Authentication;
-use crate::config::Credentials;
 use crate::connect_string::Host;
-use crate::inbound::{self, Handshake};
+use crate::inbound::{self, Accepted, Handshake};
 use crate::link::Link;
 use crate::login::Login;
 use crate::status::{Attempt, Connection, Failure, SessionEnd, SessionState};
@@ -28,6 +30,7 @@ impl Session {
             return self.dial(now, address);
         }
         let Some(server) = self.hosts.next(now) else {
+            self.pass_is_over(now);
             let until = now + self.hosts.new_pass(now);
             self.ask_for_servers(now);
             self.phase = Phase::Pausing { until };
@@ -71,15 +74,14 @@ impl Session {
         self.actions.push_back(Action::Dial { address });
     }
 
-    pub(super) fn put_handshake(&self, out: &mut Outgoing) {
+    pub(super) fn put_handshake(&mut self, out: &mut Outgoing) {
+        let presented = self.presented();
         let request = ConnectRequest {
             last_zxid_seen: self.last_zxid,
             timeout_ms: i32::try_from(self.requested_timeout.as_millis()).unwrap_or(i32::MAX),
-            session_id: self.session_id(),
-            password: self
-                .credentials
-                .map_or(SessionPassword::NONE, |c| c.password),
-            read_only: Some(false),
+            session_id: presented.map_or(0, |credentials| credentials.session_id),
+            password: presented.map_or(SessionPassword::NONE, |c| c.password),
+            read_only: Some(self.may_be_read_only),
         };
         out.put_control(|bytes| inbound::put_frame(bytes, &request));
         // The session's password.
@@ -93,46 +95,56 @@ impl Session {
         address: SocketAddr,
         (answer, until, login): (Handshake, Instant, Login),
     ) {
+        let Some(answer) = self.handle_farewell(now, address, answer) else {
+            return;
+        };
         let asked_for = self.credentials.map(|credentials| credentials.session_id);
         match (answer, asked_for) {
             (Handshake::Refused(failure), _) => self.hang_up(address, Why::Failed(failure)),
-            (Handshake::Gone, Some(session_id)) => self.end(SessionEnd::Expired { session_id }),
-            (Handshake::Gone, None) => {
+            (Handshake::Gone { read_only: true }, Some(_)) => {
+                self.hang_up(address, Why::Failed(Failure::UnknownToReadOnly));
+            }
+            (Handshake::Gone { read_only: false }, Some(session_id)) => {
+                self.expire(SessionEnd::Expired { session_id });
+                if !matches!(self.phase, Phase::Over) {
+                    self.hang_up(address, Why::Finished(Then::Renew));
+                }
+            }
+            (Handshake::Gone { .. }, None) => {
                 let what = "it refused a new session".into();
                 self.hang_up(address, Why::Failed(Failure::NotZooKeeper(what)));
             }
-            (Handshake::Accepted { credentials, .. }, Some(session_id))
-                if credentials.session_id != session_id =>
-            {
-                // Some servers give a new session without a word where they should have said
-                // that the old one has expired.
-                let other = credentials.session_id;
-                self.end(SessionEnd::Replaced { session_id, other });
+            (Handshake::Accepted(accepted), _) if accepted.read_only && !self.may_be_read_only => {
+                self.hang_up(address, Why::Failed(Failure::ReadOnly));
             }
-            (
-                Handshake::Accepted {
-                    credentials,
-                    session_timeout,
-                },
-                _,
-            ) => {
-                self.accepted(now, sent_at, credentials, session_timeout);
-                self.identify(now, sent_at, address, (until, login));
+            (Handshake::Accepted(accepted), asked_for) => {
+                let other = accepted.credentials.session_id;
+                if let Some(session_id) = asked_for.filter(|id| *id != other) {
+                    // Some servers give a new session without a word where they should have said
+                    // that the old one has expired. Whoever wanted another one has it then.
+                    self.expire(SessionEnd::Replaced { session_id, other });
+                }
+                if !matches!(self.phase, Phase::Over) {
+                    self.accepted(now, sent_at, &accepted);
+                    let begun = Begun {
+                        accepted_at: sent_at,
+                        read_only: accepted.read_only,
+                    };
+                    self.identify(now, address, begun, (until, login));
+                }
             }
         }
     }
 
     /// The session is alive: the server has given it from `sent_at` on, or later.
-    fn accepted(
-        &mut self,
-        now: Instant,
-        sent_at: Instant,
-        credentials: Credentials,
-        session_timeout: Duration,
-    ) {
-        self.credentials = Some(credentials);
-        self.session_timeout = session_timeout;
-        self.shared.status.set_credentials(credentials);
+    fn accepted(&mut self, now: Instant, sent_at: Instant, accepted: &Accepted) {
+        self.is_of_one_server =
+            accepted.read_only && (self.credentials.is_none() || self.is_of_one_server);
+        self.credentials = Some(accepted.credentials);
+        self.session_timeout = accepted.session_timeout;
+        if !self.is_of_one_server {
+            self.shared.status.set_credentials(accepted.credentials);
+        }
         self.shared
             .status
             .update(|stats| stats.heard_at = Some(now));
@@ -140,12 +152,25 @@ impl Session {
     }
 
     /// The server knows who is there, or does not ask: the line may go on.
-    pub(super) fn connected(&mut self, mut link: Link, authentications: &[Arc<Authentication>]) {
+    pub(super) fn connected(
+        &mut self,
+        now: Instant,
+        mut link: Link,
+        authentications: &[Arc<Authentication>],
+    ) {
         self.addresses.clear();
+        self.suspicion.clear();
+        self.fails_fast = false;
+        if let Some(server) = &self.server {
+            self.hosts.accepted(server);
+        }
         self.shared.queue.forget_dropped(&mut self.outbox);
         self.shared.status.update(|stats| stats.connections += 1);
         self.put_preamble(&mut link, authentications);
+        self.seek_writable(now, link.read_only);
+        self.following.ask();
         self.phase = Phase::Connected(Box::new(link));
+        self.plan_return(now);
         self.announce();
     }
 
@@ -169,16 +194,28 @@ impl Session {
             return;
         }
         link.is_announced = true;
-        let server = link.address;
+        self.failed_rounds = 0;
+        let (server, read_only) = (link.address, link.read_only);
         let connection = Connection {
             session_id: self.session_id(),
             session_timeout: self.session_timeout,
             server,
+            read_only,
         };
-        self.enter(SessionState::Connected(connection));
+        self.enter(SessionState::Connected(connection.clone()));
+        self.tell_reconnected(&connection);
+    }
+
+    /// The server that was tried, or connected, goes to the end of the list for a while.
+    pub(super) fn blame_server(&mut self) {
+        if let (Some(server), Some(now)) = (&self.server, self.now) {
+            self.hosts.failed(server, now);
+        }
     }
 
     pub(super) fn failed(&mut self, address: Option<SocketAddr>, failure: Failure) {
+        self.blame_server();
+        self.suspicion.note(&failure);
         let Some(server) = self.server.clone() else {
             return;
         };
@@ -201,5 +238,30 @@ impl Session {
                 .in_scope(|| tracing::warn!(attempts, "cannot connect to {attempt}"));
         }
         self.shared.status.add_failure(attempt);
+    }
+
+    /// Ends what waits for a connection, once there has been none for so many rounds that nobody
+    /// is to wait any more. The session itself goes on trying.
+    pub(super) fn fail_fast(&mut self) {
+        if matches!(self.phase, Phase::Connected(_) | Phase::Over) {
+            return;
+        }
+        let rounds = self.failed_rounds;
+        self.fails_fast |= self.fail_fast_after.is_some_and(|max| rounds >= max);
+        if !self.fails_fast {
+            return;
+        }
+        let attempts = self.shared.status.failures();
+        let unavailable = Arc::new(Unavailable { rounds, attempts });
+        self.shared
+            .queue
+            .refuse_waiting(&mut self.outbox, |note| match note {
+                // A close has a deadline of its own.
+                Note::Close => None,
+                _ => Some(Err(Unanswered {
+                    fate: Fate::NotSent,
+                    cause: Cause::Unavailable(Arc::clone(&unavailable)),
+                })),
+            });
     }
 }

@@ -24,7 +24,8 @@ impl Session {
                 until,
                 ..
             } => *until = (*until).min(now + timeouts::LAST_HANDSHAKE_MAX),
-            Phase::Over => {}
+            // What is being closed has a second, and the end follows.
+            Phase::Closing { .. } | Phase::Over => {}
             _ => self.end(SessionEnd::Closed),
         }
     }
@@ -46,7 +47,11 @@ impl Session {
         }
         let has_stream = !matches!(
             self.phase,
-            Phase::Idle | Phase::Pausing { .. } | Phase::Resolving { .. } | Phase::HangingUp { .. }
+            Phase::Idle
+                | Phase::Pausing { .. }
+                | Phase::Resolving { .. }
+                | Phase::Dormant
+                | Phase::HangingUp { .. }
         );
         self.phase = Phase::Over;
         if !matches!(end, SessionEnd::Closed | SessionEnd::Detached) {
@@ -55,6 +60,7 @@ impl Session {
         // In this order: whoever finds the queue ended looks here for the reason.
         self.enter(SessionState::Ended(end.clone()));
         self.shared.watches.end(&end, &mut self.wakers);
+        self.end_moves(&end);
         let answer = end_answer(&end, self.close_is_late);
         self.shared
             .queue
@@ -76,6 +82,8 @@ impl Session {
             stats,
             attempts: self.shared.status.failures(),
             resolved: self.resolved.clone(),
+            suspects_behind: (self.suspicion.is_alive() && self.last_zxid > 0)
+                .then_some(self.last_zxid),
         };
         self.span.in_scope(|| tracing::warn!("{report}"));
         self.shared.status.set_report(Arc::new(report));

@@ -22,8 +22,7 @@ use crate::status::{Failure, SessionEnd};
 pub(super) struct Identifying {
     pub(super) address: SocketAddr,
     pub(super) until: Instant,
-    /// When the handshake was sent.
-    accepted_at: Instant,
+    begun: Begun,
     login: Login,
     mechanism: String,
     is_optional: bool,
@@ -33,6 +32,15 @@ pub(super) struct Identifying {
     /// How many tokens were sent. It numbers them: they have no place in the line, which is
     /// empty as far as this connection is concerned.
     sent: i32,
+}
+
+/// How a server has accepted the session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// When the handshake was sent.
+    pub(super) accepted_at: Instant,
+    /// The server has no quorum.
+    pub(super) read_only: bool,
 }
 
 impl Session {
@@ -88,19 +96,19 @@ impl Session {
     pub(super) fn identify(
         &mut self,
         now: Instant,
-        accepted_at: Instant,
         address: SocketAddr,
+        begun: Begun,
         (until, login): (Instant, Login),
     ) {
         let (Some(sasl), Some(peer)) = (&login.sasl, self.peer(address)) else {
-            return self.identified(now, accepted_at, address, &login);
+            return self.identified(now, address, begun, &login);
         };
         match sasl.mechanism.begin(&peer) {
             Ok((token, exchange)) => {
                 let identifying = Identifying {
                     address,
                     until,
-                    accepted_at,
+                    begun,
                     mechanism: sasl.mechanism.name().into(),
                     is_optional: sasl.is_optional,
                     login,
@@ -114,17 +122,12 @@ impl Session {
         }
     }
 
-    fn identified(
-        &mut self,
-        now: Instant,
-        accepted_at: Instant,
-        address: SocketAddr,
-        login: &Login,
-    ) {
+    fn identified(&mut self, now: Instant, address: SocketAddr, begun: Begun, login: &Login) {
         let mut link = Link::new(now, address, self.session_timeout);
         // Servers do not count tokens as signs of life.
-        link.lease_from = accepted_at;
-        self.connected(link, &login.authentications);
+        link.lease_from = begun.accepted_at;
+        link.read_only = begun.read_only;
+        self.connected(now, link, &login.authentications);
     }
 
     pub(super) fn handle_tokens(&mut self, now: Instant, input: &mut BytesMut) {
@@ -180,11 +183,11 @@ impl Session {
         if let Phase::Identifying(identifying) = std::mem::replace(&mut self.phase, Phase::Idle) {
             let Identifying {
                 address,
-                accepted_at,
+                begun,
                 login,
                 ..
             } = *identifying;
-            self.identified(now, accepted_at, address, &login);
+            self.identified(now, address, begun, &login);
         }
     }
 

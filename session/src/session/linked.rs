@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use homing_protocol::{RemoveWatches, RequestHeader, WatcherType, op, put_request, request_len};
 use homing_transport::{Fate, Outgoing, Request};
 
+use super::following::CONFIG_PATH;
 use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};
@@ -47,6 +48,10 @@ impl Session {
             self.extend_lease(lease_from);
         }
         self.cannot_unwatch |= done.cannot_unwatch;
+        self.may_have_ephemerals |= done.made_ephemeral;
+        if done.config_changed {
+            self.following.ask();
+        }
         if done.closed {
             return self.end(SessionEnd::Closed);
         }
@@ -60,6 +65,9 @@ impl Session {
             return self.give_up(why);
         }
         self.announce();
+        if let Some(config) = done.config {
+            self.follow(&config);
+        }
     }
 
     /// The scheme of an identity that the server has refused.
@@ -87,10 +95,13 @@ impl Session {
             // Without a connection the server has none either.
             return;
         }
+        let own = self.following.is_wanted().then_some(CONFIG_PATH);
         self.shared.queue.submit_reserved(
             |notes| {
-                // A request that is on its way may be about to set the watch again.
-                let coming: BTreeSet<&str> = notes.filter_map(Note::watched_path).collect();
+                // A request that is on its way may be about to set the watch again; or the session
+                // may have one of its own.
+                let coming = notes.filter_map(Note::watched_path).chain(own);
+                let coming: BTreeSet<&str> = coming.collect();
                 idle.into_iter()
                     .filter(|path| !coming.contains(path.as_str()))
                     .collect()
@@ -136,11 +147,12 @@ impl Session {
             .status
             .update(|stats| stats.count_lost(&lost.why));
         let lost = Arc::new(lost);
-        let mut close_was_lost = false;
+        let (mut close_was_lost, mut may_have_ephemerals) = (false, false);
         self.shared
             .queue
             .give_back(unsent, &mut self.outbox, |note| {
                 close_was_lost |= *note == Note::Close;
+                may_have_ephemerals |= *note == Note::Ephemeral;
                 let cause = Cause::Lost(Arc::clone(&lost));
                 Err(Unanswered {
                     fate: Fate::MaybeApplied,
@@ -151,11 +163,20 @@ impl Session {
             // The server has closed the session, or lets it expire.
             return self.end(SessionEnd::Closed);
         }
-        if !settled {
+        self.may_have_ephemerals |= may_have_ephemerals;
+        let session_id = self.session_id();
+        if self.is_of_one_server {
+            // No other server knows it, and nothing can have been written in it.
+            self.forget_session();
+        }
+        if lost.why != WhyLost::Moved {
+            self.blame_server();
+        }
+        if !settled && lost.why != WhyLost::Moved {
             self.failed(Some(lost.server), Failure::Lost(Arc::clone(&lost)));
         }
         self.enter(SessionState::Suspended {
-            session_id: self.session_id(),
+            session_id,
             why: lost,
             presumed_expired_at: self.presumed_expired_at(),
         });

@@ -2,30 +2,43 @@
 
 mod connecting;
 mod ending;
+mod following;
 mod identifying;
+mod idle;
 mod linked;
+mod moving;
 mod naming;
+mod renewal;
+mod returning;
+mod writable;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
-use homing_transport::{Action, Down, Engine, Fate, Outbox, Outgoing, Queue};
+use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue, Slot, Ticket};
 
 use self::ending::end_answer;
+use self::following::Following;
+pub(crate) use self::following::is_config_event;
 use self::identifying::Identifying;
 use self::naming::ServerList;
+use self::renewal::{Farewell, Then};
+pub(crate) use self::returning::Return;
+use self::writable::Search;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::auth::Authentications;
-use crate::config::{Addresses, Config, Credentials};
+use crate::behind::Suspicion;
+use crate::config::{Addresses, Config, Credentials, OnExpiry};
 use crate::connect_string::Server;
+use crate::control::{Control, Moved};
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
 use crate::link::Link;
@@ -56,10 +69,31 @@ pub struct Shared {
     pub watches: Watches,
     /// The identities that every connection has.
     pub authentications: Authentications,
+    control: Control,
     is_detached: AtomicBool,
+    /// How many want the session to stay although nothing is asked of it.
+    holds: AtomicUsize,
+    /// Somebody wants a session although nothing is asked of it.
+    is_wanted: AtomicBool,
 }
 
 impl Shared {
+    /// Gives the session another list of servers. If it should leave the one that it is
+    /// connected to, by the rule of the Java client, it does so as soon as all answers are there
+    /// that are due.
+    pub fn set_servers(&self, servers: Vec<Server>) {
+        self.control.put_servers(servers);
+        self.queue.nudge();
+    }
+
+    /// Has the session leave its server for another one, or try all of them now if it has none.
+    /// The ticket completes when it is connected again, or over.
+    pub fn reconnect(&self) -> Ticket<Moved> {
+        let ticket = self.control.put_reconnect();
+        self.queue.nudge();
+        ticket
+    }
+
     /// Ends the session here and leaves it to its time-out at the servers.
     pub fn detach(&self) {
         self.is_detached.store(true, Ordering::Release);
@@ -94,6 +128,22 @@ pub struct Session {
     last_zxid: i64,
     /// When the newest frame was sent that a server has answered.
     lease_from: Option<Instant>,
+    /// The session was begun at a read-only server, and no other one knows it.
+    is_of_one_server: bool,
+    /// The session has a node that dies with it, or may have one.
+    may_have_ephemerals: bool,
+    /// A session before this one, that is to be closed if it lives.
+    farewell: Option<Farewell>,
+    /// Whether all servers seem to know less than this client.
+    suspicion: Suspicion,
+    /// For a server that takes writes.
+    search: Search,
+    /// Since when nobody has used the session.
+    idle_since: Option<Instant>,
+    /// Rounds over all servers since a connection was last announced.
+    failed_rounds: u32,
+    /// They were so many that nobody is to wait for a connection.
+    fails_fast: bool,
     /// The server does not know how to remove a watch, so it is not asked again.
     cannot_unwatch: bool,
     /// What names were last found to mean.
@@ -107,11 +157,20 @@ pub struct Session {
     close_until: Option<Instant>,
     /// That time has come.
     close_is_late: bool,
+    following: Following,
+    /// Who waits for the session to be connected again.
+    reconnects: Vec<Arc<Slot<Moved>>>,
+    /// How often it has left in vain for a preferred server.
+    returns: u32,
     /// Attempts that failed since a connection last settled; paces the log.
     failed_attempts: u64,
     requested_timeout: Duration,
     connect_timeout: Duration,
     presume_expired_after: Option<Duration>,
+    on_expiry: OnExpiry,
+    may_be_read_only: bool,
+    close_idle_after: Option<Duration>,
+    fail_fast_after: Option<u32>,
     reply_len_max: usize,
     sasl: Option<Sasl>,
     login: Option<Ask<Peer, Result<Login, String>>>,
@@ -159,6 +218,15 @@ enum Phase {
     /// A server has accepted the session, and SASL is to be done.
     Identifying(Box<Identifying>),
     Connected(Box<Link>),
+    /// The session is accepted only to be closed, because nobody needs it.
+    Closing {
+        address: SocketAddr,
+        until: Instant,
+        has_asked: bool,
+        then: Then,
+    },
+    /// The session was closed for being idle.
+    Dormant,
     /// The driver was told to hang up, and has not said yet that it has.
     HangingUp {
         address: SocketAddr,
@@ -174,6 +242,8 @@ enum Why {
     Failed(Failure),
     /// The connection is no good any more.
     Lost { why: WhyLost, settled: bool },
+    /// There is nothing more to do on it: the session was closed, or is gone.
+    Finished(Then),
     /// The session has ended on this side; what became of each request is left to be told.
     Ended(SessionEnd),
 }
@@ -192,14 +262,18 @@ impl Session {
             status: Status::new(),
             watches: Watches::default(),
             authentications: Authentications::default(),
+            control: Control::default(),
             is_detached: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            is_wanted: AtomicBool::new(false),
         });
+        shared.status.set_servers(config.servers.clone());
         if let Some(credentials) = config.resume {
             shared.status.set_credentials(credentials);
         }
         let session = Self {
             shared: Arc::clone(&shared),
-            hosts: Hosts::new(config.servers, config.seed),
+            hosts: Hosts::new(config.servers, config.prefer, config.seed),
             phase: Phase::Idle,
             server: None,
             addresses: VecDeque::new(),
@@ -209,6 +283,15 @@ impl Session {
             session_timeout: config.session_timeout,
             last_zxid: 0,
             lease_from: None,
+            is_of_one_server: false,
+            // What an earlier client has left is not known.
+            may_have_ephemerals: config.resume.is_some(),
+            farewell: None,
+            suspicion: Suspicion::default(),
+            search: Search::default(),
+            idle_since: None,
+            failed_rounds: 0,
+            fails_fast: false,
             cannot_unwatch: false,
             resolved: BTreeMap::new(),
             now: None,
@@ -216,10 +299,17 @@ impl Session {
             slept: Duration::ZERO,
             close_until: None,
             close_is_late: false,
+            following: Following::new(config.follow_reconfig),
+            reconnects: Vec::new(),
+            returns: 0,
             failed_attempts: 0,
             requested_timeout: config.session_timeout,
             connect_timeout: config.connect_timeout,
             presume_expired_after: config.presume_expired_after,
+            on_expiry: config.on_expiry,
+            may_be_read_only: config.read_only,
+            close_idle_after: config.close_idle_after,
+            fail_fast_after: config.fail_fast_after,
             reply_len_max: config.reply_len_max,
             sasl: config.sasl,
             login: config.login,
@@ -251,6 +341,7 @@ impl Session {
                 // There may be others by now. The next one is tried without waiting.
                 self.ask_for_servers(now);
             }
+            Why::Finished(then) => self.finish(address, then),
             Why::Ended(end) => {
                 // What was handed over is told apart from what was not, as ever.
                 let answer = end_answer(&end, self.close_is_late);
@@ -262,7 +353,7 @@ impl Session {
                 self.end(end);
             }
         }
-        if !matches!(self.phase, Phase::Over) {
+        if !matches!(self.phase, Phase::Over | Phase::Dormant) {
             self.try_next(now);
         }
     }
@@ -286,11 +377,12 @@ impl Session {
             self.close_is_late = true;
             return self.end_from_here(SessionEnd::Closed);
         }
-        let is_connected = matches!(self.phase, Phase::Connected(_));
-        if !is_connected && self.presumed_expired_at().is_some_and(|at| at <= now) {
+        // Whoever hangs up has not been told yet what became of the connection.
+        let is_sure = matches!(self.phase, Phase::Connected(_) | Phase::HangingUp { .. });
+        if !is_sure && self.presumed_expired_at().is_some_and(|at| at <= now) {
             let session_id = self.session_id();
             let silent_for = self.lease_from.map_or(Duration::ZERO, |at| now - at);
-            return self.end(SessionEnd::PresumedExpired {
+            self.expire(SessionEnd::PresumedExpired {
                 session_id,
                 silent_for,
             });
@@ -315,6 +407,16 @@ impl Session {
                 let address = identifying.address;
                 self.hang_up(address, Why::Failed(Failure::SaslTimedOut));
             }
+            Phase::Closing {
+                address,
+                until,
+                then,
+                ..
+            } if *until <= now => {
+                let (address, then) = (*address, *then);
+                self.hang_up(address, Why::Finished(then));
+            }
+            Phase::Dormant => self.check_wanted(now),
             Phase::Connected(link) => {
                 if link.settles_at.is_some_and(|at| at <= now) {
                     link.settles_at = None;
@@ -329,11 +431,14 @@ impl Session {
                     };
                     self.give_up(why);
                 }
+                self.return_if_due(now);
+                self.leave_if_due(now);
             }
             Phase::Pausing { .. }
             | Phase::Dialing { .. }
             | Phase::Handshaking { .. }
             | Phase::Identifying(_)
+            | Phase::Closing { .. }
             | Phase::HangingUp { .. }
             | Phase::Over => {}
         }
@@ -343,13 +448,16 @@ impl Session {
     fn enter(&mut self, state: SessionState) {
         let session = self.session_id();
         self.span.in_scope(|| match &state {
-            SessionState::Connected(_) | SessionState::Connecting => {
+            SessionState::Suspended { why, .. } if why.why == WhyLost::Moved => {
+                tracing::info!(session = format_args!("{session:#x}"), "{state}");
+            }
+            SessionState::Connected(_) | SessionState::Connecting | SessionState::Dormant => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
             }
             SessionState::Ended(SessionEnd::Closed) => {
                 tracing::info!(session = format_args!("{session:#x}"), "{state}");
             }
-            SessionState::Suspended { .. } | SessionState::Ended(_) => {
+            SessionState::Suspended { .. } | SessionState::Renewing(_) | SessionState::Ended(_) => {
                 tracing::warn!(session = format_args!("{session:#x}"), "{state}");
             }
         });
@@ -386,8 +494,13 @@ impl Engine for Session {
             self.close_before_it_began(now);
         }
         self.check_list(now);
+        self.read_mail(now);
         self.check_timers(now);
+        self.check_search(now);
+        self.check_idle(now);
+        self.fail_fast();
         self.unwatch();
+        self.read_config_if_due();
     }
 
     fn handle_sleep(&mut self, slept: Duration) {
@@ -406,6 +519,12 @@ impl Engine for Session {
             return;
         };
         self.resolved(now, until, addresses.map_err(|error| error.to_string()));
+    }
+
+    fn handle_answer(&mut self, now: Instant, answer: io::Result<Asked>) {
+        if !self.handle_return(now, &answer) {
+            self.handle_asked(now, answer);
+        }
     }
 
     fn handle_connected(&mut self, now: Instant) {
@@ -437,6 +556,7 @@ impl Engine for Session {
         match self.phase {
             Phase::Identifying(_) => {}
             Phase::Connected(_) => self.handle_frames(now, input),
+            Phase::Closing { .. } => self.handle_closing(input),
             _ => input.clear(),
         }
     }
@@ -471,10 +591,13 @@ impl Engine for Session {
                     },
                 )
             }
+            // A server closes behind its answer, if it has not just gone away.
+            Phase::Closing { address, then, .. } => (address, Why::Finished(then)),
             Phase::HangingUp { address, why } => (address, why),
             other @ (Phase::Idle
             | Phase::Pausing { .. }
             | Phase::Resolving { .. }
+            | Phase::Dormant
             | Phase::Over) => {
                 self.phase = other;
                 return;
@@ -502,7 +625,7 @@ impl Engine for Session {
                     secret::wipe(preamble);
                     link.sent_at = now;
                 }
-                if out.pending().len() < PENDING_MAX {
+                if link.leave_by.is_none() && out.pending().len() < PENDING_MAX {
                     let requests = self.shared.queue.take_into(out);
                     if requests > 0 {
                         link.gave(now, requests);
@@ -524,6 +647,10 @@ impl Engine for Session {
                     self.shared.status.update(|stats| stats.sent_at = Some(now));
                 }
             }
+            Phase::Closing { has_asked, .. } if !*has_asked => {
+                *has_asked = true;
+                Self::put_close(out);
+            }
             _ => {}
         }
     }
@@ -536,15 +663,19 @@ impl Engine for Session {
             | Phase::Resolving { until, .. }
             | Phase::Dialing { until, .. }
             | Phase::AskingLogin { until, .. }
-            | Phase::Handshaking { until, .. } => Some(*until),
+            | Phase::Handshaking { until, .. }
+            | Phase::Closing { until, .. } => Some(*until),
             Phase::Identifying(identifying) => Some(identifying.until),
             Phase::Connected(link) => {
                 let ping_at = link.sent_at + timeouts::ping_interval(self.session_timeout);
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
-                Some(ping_at.min(silent_at).min(settles_at))
+                let leave_by = link.leave_by.unwrap_or(silent_at);
+                let return_at = link.back.at.unwrap_or(silent_at);
+                let wanted = [ping_at, silent_at, settles_at, leave_by, return_at];
+                wanted.into_iter().min()
             }
-            Phase::Idle => None,
+            Phase::Idle | Phase::Dormant => None,
         };
         let presumption = match self.phase {
             Phase::Connected(_) => None,
@@ -552,10 +683,15 @@ impl Engine for Session {
         };
         let deadline = self.shared.queue.poll_timeout();
         let list = self.list.as_ref().and_then(ServerList::until);
-        let wanted = [phase, presumption, list, self.close_until]
-            .into_iter()
-            .flatten()
-            .min();
+        let wanted = [
+            phase,
+            presumption,
+            list,
+            self.close_until,
+            self.search_until(),
+            self.idle_until(),
+        ];
+        let wanted = wanted.into_iter().flatten().min();
         self.wanted_at.set(wanted);
         wanted.into_iter().chain(deadline).min()
     }

@@ -160,8 +160,11 @@ impl Session {
     }
 
     fn take_servers(&mut self, now: Instant, servers: Vec<Server>) {
+        if self.hosts.is_same(&servers) {
+            return;
+        }
         let had_none = self.hosts.len() == 0;
-        self.hosts.replace(servers);
+        self.replace_servers(now, servers);
         if had_none && matches!(self.phase, Phase::Pausing { .. }) {
             self.try_next(now);
         }

@@ -39,6 +39,7 @@ pub(super) struct Inner<N, A> {
     pub(super) earliest: Option<Instant>,
     pub(super) swept_at: Option<Instant>,
     pub(super) gate: Gate,
+    pub(super) era: u64,
     /// Something was submitted since the driver's turn began.
     pub(super) rung: bool,
     /// The driver sleeps, or is about to.
@@ -375,6 +376,33 @@ impl<N, A> Inner<N, A> {
         self.waiting = bytes;
         self.taken = 0;
         self.retain_waiting(outbox, Entry::is_wanted);
+    }
+
+    /// Ends each entry, and says how many there were. The room that they took is left as it is.
+    pub(super) fn end_line(
+        &mut self,
+        outbox: &mut Outbox<A>,
+        mut answer: impl FnMut(&N, Fate) -> A,
+    ) -> usize {
+        let taken = std::mem::take(&mut self.taken);
+        let line = std::mem::take(&mut self.line);
+        let entries = line.len();
+        for (index, entry) in line.into_iter().enumerate() {
+            let fate = if index < taken {
+                Fate::MaybeApplied
+            } else {
+                Fate::NotSent
+            };
+            outbox.answers.push((entry.slot, answer(&entry.note, fate)));
+        }
+        self.asides = 0;
+        if std::mem::take(&mut self.holds_secret) {
+            self.waiting.fill(0);
+            std::hint::black_box(&mut self.waiting);
+        }
+        self.waiting = BytesMut::new();
+        self.stamped = 0;
+        entries
     }
 
     /// How many taken entries have a byte among the first `written`, and how many bytes they

@@ -1,6 +1,7 @@
 //! The ordered queue: the one thing that callers, session and driver share.
 
 mod admission;
+mod era;
 mod inner;
 mod line;
 
@@ -131,6 +132,8 @@ pub enum Refused {
     Busy,
     /// [`Queue::seal`] was called: the session is closing.
     Sealed,
+    /// [`Queue::begin_era`] was called: it is for a session that another one has followed.
+    Outdated,
     /// [`Queue::end`] was called: the session is over.
     Ended,
     /// The deadline passed before there was room.
@@ -142,6 +145,7 @@ impl fmt::Display for Refused {
         f.write_str(match self {
             Self::Busy => "too much is in flight",
             Self::Sealed => "the session is closing",
+            Self::Outdated => "the session is over, and another one has followed it",
             Self::Ended => "the session is over",
             Self::Overdue => "the deadline passed before there was room",
         })
@@ -190,6 +194,7 @@ impl<N, A> Queue<N, A> {
             earliest: None,
             swept_at: None,
             gate: Gate::Open,
+            era: 0,
             rung: false,
             parked: false,
         };
@@ -229,8 +234,18 @@ impl<N, A> Queue<N, A> {
         request: Request<N>,
         encode: impl FnOnce(i32, &mut BytesMut),
     ) -> Result<Ticket<A>, Refused> {
+        self.try_submit_checked(|_| Ok(()), request, encode)
+    }
+
+    fn try_submit_checked(
+        &self,
+        check: impl FnOnce(&Inner<N, A>) -> Result<(), Refused>,
+        request: Request<N>,
+        encode: impl FnOnce(i32, &mut BytesMut),
+    ) -> Result<Ticket<A>, Refused> {
         let mut inner = lock(&self.inner);
         inner.check_open()?;
+        check(&inner)?;
         if !inner.admissions.is_empty() || !inner.has_room(request.len) {
             return Err(Refused::Busy);
         }
@@ -245,9 +260,18 @@ impl<N, A> Queue<N, A> {
     /// `within` counts from the driver's next turn, the waiting included: it is that of the
     /// request too, once that is submitted.
     pub fn admission(self: &Arc<Self>, len: usize, within: Option<Duration>) -> Admission<N, A> {
+        self.admission_checked(|_| Ok(()), len, within)
+    }
+
+    fn admission_checked(
+        self: &Arc<Self>,
+        check: impl FnOnce(&Inner<N, A>) -> Result<(), Refused>,
+        len: usize,
+        within: Option<Duration>,
+    ) -> Admission<N, A> {
         let mut inner = lock(&self.inner);
         let (slot, ticket) = Slot::new();
-        let at_once = match inner.check_open() {
+        let at_once = match inner.check_open().and_then(|()| check(&inner)) {
             Err(refused) => Some(Err(refused)),
             Ok(()) if inner.admissions.is_empty() && inner.has_room(len) => {
                 inner.occupy(len);
@@ -281,6 +305,16 @@ impl<N, A> Queue<N, A> {
     /// The session closes or is over.
     pub fn submit(
         &self,
+        permit: Permit<N, A>,
+        request: Request<N>,
+        encode: impl FnOnce(i32, &mut BytesMut),
+    ) -> Result<Ticket<A>, Refused> {
+        self.submit_checked(|_| Ok(()), permit, request, encode)
+    }
+
+    fn submit_checked(
+        &self,
+        check: impl FnOnce(&Inner<N, A>) -> Result<(), Refused>,
         mut permit: Permit<N, A>,
         request: Request<N>,
         encode: impl FnOnce(i32, &mut BytesMut),
@@ -288,6 +322,7 @@ impl<N, A> Queue<N, A> {
         debug_assert_eq!(permit.len, request.len, "a permit is for one request");
         let mut inner = lock(&self.inner);
         inner.check_open()?;
+        check(&inner)?;
         permit.spent = true;
         let (ticket, ring) = inner.push_due(request, permit.due, encode);
         drop(inner);
@@ -421,6 +456,12 @@ impl<N, A> Queue<N, A> {
         }
     }
 
+    /// How many requests were [taken](Self::take_into) and have not ended: their answers are due.
+    /// Those whose callers have given up count as well.
+    pub fn taken(&self) -> usize {
+        lock(&self.inner).taken
+    }
+
     /// Moves the bytes of all waiting entries to `out`, and says how many entries they are.
     /// They are taken from now on.
     pub fn take_into(&self, out: &mut Outgoing) -> usize {
@@ -477,26 +518,10 @@ impl<N, A> Queue<N, A> {
     /// Ends everything: each entry with the answer that `answer` makes of it, each alarm, each
     /// admission. An entry that was taken counts as handed over, unless it was
     /// [given back](Self::give_back) before.
-    pub fn end(&self, outbox: &mut Outbox<A>, mut answer: impl FnMut(&N, Fate) -> A) {
+    pub fn end(&self, outbox: &mut Outbox<A>, answer: impl FnMut(&N, Fate) -> A) {
         let mut inner = lock(&self.inner);
         inner.gate = Gate::Ended;
-        let taken = std::mem::take(&mut inner.taken);
-        for (index, entry) in inner.line.drain(..).enumerate() {
-            let fate = if index < taken {
-                Fate::MaybeApplied
-            } else {
-                Fate::NotSent
-            };
-            outbox.answers.push((entry.slot, answer(&entry.note, fate)));
-        }
-        inner.line = VecDeque::new();
-        inner.asides = 0;
-        if std::mem::take(&mut inner.holds_secret) {
-            inner.waiting.fill(0);
-            std::hint::black_box(&mut inner.waiting);
-        }
-        inner.waiting = BytesMut::new();
-        inner.stamped = 0;
+        inner.end_line(outbox, answer);
         inner.used = Usage::default();
         inner.earliest = None;
         for (_, slot) in inner.alarms.drain(..) {

@@ -4,6 +4,7 @@
 mod deadlines;
 mod doorbell;
 mod end;
+mod era;
 mod handing_over;
 mod model;
 mod order;

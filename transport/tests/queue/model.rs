@@ -44,6 +44,7 @@ enum Op {
     Connect,
     Lose,
     Seal { len: usize },
+    BeginEra,
     End,
 }
 
@@ -69,6 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Connect),
         3 => Just(Op::Lose),
         1 => len().prop_map(|len| Op::Seal { len }),
+        1 => Just(Op::BeginEra),
         1 => Just(Op::End),
     ]
 }
@@ -361,6 +363,10 @@ impl Both {
             }
             Op::Lose => self.lose(),
             Op::Seal { len } => self.seal(len),
+            Op::BeginEra => {
+                self.lose();
+                self.begin_era();
+            }
             Op::End => self.end(),
         }
     }
@@ -551,6 +557,20 @@ impl Both {
             self.last = Some(id);
             self.tickets.insert(id, ticket);
             self.refuse_room(Refused::Sealed);
+        }
+    }
+
+    /// Without a connection: what was not sent ends with the old era, and permits outlive it.
+    fn begin_era(&mut self) {
+        let begun = self
+            .queue
+            .begin_era(&mut self.outbox, |id, fate| Answer::Ended(*id, fate));
+        assert_eq!(begun, self.gate == Gate::Open);
+        if begun {
+            for entry in std::mem::take(&mut self.line) {
+                self.answer(entry.id, Answer::Ended(entry.id, Fate::NotSent));
+            }
+            self.refuse_room(Refused::Outdated);
         }
     }
 
