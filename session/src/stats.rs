@@ -101,57 +101,233 @@ pub struct ExpiryReport {
     /// client has seen, because they have lost their data or are of another ensemble; such
     /// servers say no more than that. Or they have no quorum.
     pub suspects_behind: Option<i64>,
+    /// How late this process was at most for what it was to do, since a server last answered.
+    pub late_unheard: Duration,
+    /// For how long this machine has slept since then.
+    pub slept_unheard: Duration,
+    /// The client goes on with another session.
+    pub is_renewed: bool,
+}
+
+impl ExpiryReport {
+    /// Who or what is most likely to blame, where there is a reason to think so.
+    fn likely_cause(&self) -> Option<String> {
+        let expired = match &self.end {
+            SessionEnd::Expired { .. } | SessionEnd::Replaced { .. } => true,
+            SessionEnd::PresumedExpired { .. } => false,
+            _ => return None,
+        };
+        // A third is left when a connection is given up.
+        let much = self.session_timeout / 3;
+        let silent_for = self.heard_before.unwrap_or_default();
+        Some(if self.slept_unheard >= much {
+            format!(
+                "this machine slept for {}, and the servers did not wait",
+                round(self.slept_unheard)
+            )
+        } else if self.late_unheard >= much {
+            format!(
+                "this process: what drives the session was held up for {} (a blocked runtime, a starved or \
+                 stopped process)",
+                round(self.late_unheard)
+            )
+        } else if let Some(zxid) = self.suspects_behind {
+            format!(
+                "the servers: every one closes the connection instead of answering the handshake. They may be \
+                 behind zxid {zxid:#x}, which this client has seen (their data were lost, or they are another \
+                 ensemble), or have no quorum"
+            )
+        } else if expired && silent_for < self.session_timeout - much {
+            format!(
+                "somebody else ended it (a client with its id and password, an administrator), or the servers \
+                 forgot it: one had still answered {} before",
+                round(silent_for)
+            )
+        } else if expired {
+            format!(
+                "no connection for {}, too long for its time-out",
+                round(silent_for)
+            )
+        } else {
+            "the network or the servers: none of them accepted a connection, for the reasons below"
+                .into()
+        })
+    }
 }
 
 impl fmt::Display for ExpiryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats {
+            connections,
+            failed_attempts,
+            lost_closed,
+            lost_io,
+            lost_silent,
+            lost_protocol,
+            ..
+        } = self.stats;
         writeln!(f, "{}", self.end)?;
-        writeln!(f, "  session time-out   {:?}", self.session_timeout)?;
+        if let Some(cause) = self.likely_cause() {
+            line(f, "likely cause", cause)?;
+        }
+        let follows = match self.is_renewed {
+            true => "a new session of the same client",
+            false => "nothing: it takes a new client",
+        };
+        line(f, "what follows", follows)?;
+        line(f, "session time-out", round(self.session_timeout))?;
         before(f, "last answer", self.heard_before)?;
         before(f, "last sent", self.sent_before)?;
         if let (Some(last), Some(max)) = (self.stats.ping_last, self.stats.ping_max) {
-            writeln!(f, "  pings              last {last:?}, at most {max:?}")?;
+            let (last, max) = (round(last), round(max));
+            line(f, "pings", format_args!("last {last}, at most {max}"))?;
         }
-        writeln!(
+        let (late, max) = (round(self.late_unheard), round(self.stats.driver_lag_max));
+        line(
             f,
-            "  this process       was late by {:?} at most",
-            self.stats.driver_lag_max
+            "this process",
+            format_args!("was late by {late} at most since the last answer, by {max} ever"),
         )?;
         if !self.stats.slept.is_zero() {
-            let slept = self.stats.slept;
-            writeln!(f, "  this machine       has slept for {slept:?} in all")?;
+            let (unheard, ever) = (round(self.slept_unheard), round(self.stats.slept));
+            line(
+                f,
+                "this machine",
+                format_args!("has slept for {unheard} since the last answer, for {ever} in all"),
+            )?;
         }
-        writeln!(
+        line(
             f,
-            "  connections        {}, of which lost: {} closed by the server, {} by an error, {} silent, {} senseless",
-            self.stats.connections,
-            self.stats.lost_closed,
-            self.stats.lost_io,
-            self.stats.lost_silent,
-            self.stats.lost_protocol
+            "connections",
+            format_args!(
+                "{connections}, of which lost: {lost_closed} closed by the server, {lost_io} by an error, \
+                 {lost_silent} silent, {lost_protocol} senseless"
+            ),
         )?;
-        writeln!(f, "  failed attempts    {}", self.stats.failed_attempts)?;
+        line(f, "failed attempts", failed_attempts)?;
         for attempt in &self.attempts {
             writeln!(f, "    {attempt}")?;
         }
-        if let Some(zxid) = self.suspects_behind {
-            writeln!(
-                f,
-                "  suspicion          every server closes the connection instead of answering the handshake: \
-                 each may be behind zxid {zxid:#x}, which this client has seen (its data were lost, or it is of \
-                 another ensemble), or have no quorum"
-            )?;
-        }
         for (name, addresses) in &self.resolved {
-            writeln!(f, "  {name} is {addresses:?}")?;
+            write!(f, "  {name} is")?;
+            for address in addresses {
+                write!(f, " {address}")?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }
 }
 
+fn line(f: &mut fmt::Formatter<'_>, what: &str, text: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {what:<18} {text}")
+}
+
 fn before(f: &mut fmt::Formatter<'_>, what: &str, time: Option<Duration>) -> fmt::Result {
     match time {
-        Some(time) => writeln!(f, "  {what:<18} {time:?} before the end"),
-        None => writeln!(f, "  {what:<18} never"),
+        Some(time) => line(f, what, format_args!("{} before the end", round(time))),
+        None => line(f, what, "never"),
+    }
+}
+
+/// A time to be read by somebody who is tired: as exact as it takes to tell times apart.
+fn round(time: Duration) -> String {
+    match time.as_secs() {
+        // As much as a ping takes on a good network.
+        0 if time < Duration::from_millis(1) => format!("{} µs", time.as_micros()),
+        0 => format!("{} ms", time.as_millis()),
+        1..=99 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 100..=5999 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(end: SessionEnd, heard_before: u64) -> ExpiryReport {
+        let seconds = |n| Some(Duration::from_secs(n));
+        ExpiryReport {
+            end,
+            session_timeout: Duration::from_secs(30),
+            sent_before: seconds(1),
+            heard_before: seconds(heard_before),
+            stats: Stats::default(),
+            attempts: Vec::new(),
+            resolved: BTreeMap::new(),
+            suspects_behind: None,
+            late_unheard: Duration::ZERO,
+            slept_unheard: Duration::ZERO,
+            is_renewed: false,
+        }
+    }
+
+    #[test]
+    fn the_cause_comes_first() {
+        let session_id = 0x12;
+        let expired = || report(SessionEnd::Expired { session_id }, 31);
+        let silent_for = Duration::from_secs(40);
+        let presumed = || {
+            let end = SessionEnd::PresumedExpired {
+                session_id,
+                silent_for,
+            };
+            report(end, 40)
+        };
+        let mut slept = expired();
+        slept.slept_unheard = Duration::from_secs(7_300);
+        let mut late = presumed();
+        late.late_unheard = Duration::from_millis(12_340);
+        let mut behind = presumed();
+        behind.suspects_behind = Some(0x2a);
+        for (report, cause) in [
+            (slept, "this machine slept for 2 h 1 min,"),
+            (
+                late,
+                "this process: what drives the session was held up for 12.3 s",
+            ),
+            (behind, "They may be behind zxid 0x2a"),
+            (expired(), "no connection for 31.0 s"),
+            (presumed(), "the network or the servers: none of them"),
+            (
+                report(SessionEnd::Expired { session_id }, 2),
+                "had still answered 2.0 s before",
+            ),
+        ] {
+            let text = report.to_string();
+            let line = text.lines().nth(1).unwrap();
+            assert!(line.starts_with("  likely cause       "), "{text}");
+            assert!(line.contains(cause), "{text}");
+        }
+        let scheme = "digest".into();
+        let refused = report(SessionEnd::AuthFailed { scheme }, 0).to_string();
+        assert!(!refused.contains("likely"), "{refused}");
+    }
+
+    #[test]
+    fn times_are_as_exact_as_it_takes() {
+        let micros = [
+            0,
+            999,
+            1_000,
+            999_999,
+            1_000_000,
+            99_940_000,
+            100_000_000,
+            6_000_000_000,
+        ];
+        let texts = micros.map(|us| round(Duration::from_micros(us)));
+        let expected = [
+            "0 µs",
+            "999 µs",
+            "1 ms",
+            "999 ms",
+            "1.0 s",
+            "99.9 s",
+            "1 min 40 s",
+            "1 h 40 min",
+        ];
+        assert_eq!(texts, expected);
     }
 }

@@ -35,7 +35,7 @@ fn the_report_suspects_that_the_servers_are_behind() {
     let report = world.shared.status.report().unwrap();
     assert_eq!(report.suspects_behind, Some(zxid));
     let text = report.to_string();
-    assert!(text.contains("zxid 0x400000001"), "{text}");
+    assert!(text.contains("behind zxid 0x400000001"), "{text}");
 }
 
 #[test]

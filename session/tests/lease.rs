@@ -84,7 +84,7 @@ fn a_presumed_expiry_is_reported_with_all_there_is_to_know() {
     let text = report.to_string();
     for part in [
         "is presumed to have expired",
-        "session time-out   30s",
+        "session time-out   30.0 s",
         "before the end",
         "10.0.0.2:2181: it could not be connected to: connection refused",
     ] {

@@ -49,11 +49,11 @@ fn after_a_night_it_is_over_and_the_report_says_why() {
     assert!(read.try_pull().is_some());
     let report = world.shared.status.report().unwrap().to_string();
     assert!(
-        report.contains("this machine       has slept for 28800s in all"),
+        report.contains("likely cause       this machine slept for 8 h 0 min"),
         "{report}"
     );
     assert!(
-        report.contains("this process       was late by 0ns at most"),
+        report.contains("this process       was late by 0 µs at most"),
         "{report}"
     );
 }

@@ -55,7 +55,7 @@ impl Session {
         );
         self.phase = Phase::Over;
         if !matches!(end, SessionEnd::Closed | SessionEnd::Detached) {
-            self.report(&end);
+            self.report(&end, false);
         }
         // In this order: whoever finds the queue ended looks here for the reason.
         self.enter(SessionState::Ended(end.clone()));
@@ -71,7 +71,7 @@ impl Session {
         self.actions.push_back(Action::Stop);
     }
 
-    pub(super) fn report(&self, end: &SessionEnd) {
+    pub(super) fn report(&self, end: &SessionEnd, is_renewed: bool) {
         let stats = self.shared.status.stats();
         let before = |at: Option<Instant>| Some(self.now?.saturating_duration_since(at?));
         let report = ExpiryReport {
@@ -84,6 +84,9 @@ impl Session {
             resolved: self.resolved.clone(),
             suspects_behind: (self.suspicion.is_alive() && self.last_zxid > 0)
                 .then_some(self.last_zxid),
+            late_unheard: self.late_unheard,
+            slept_unheard: self.slept_unheard,
+            is_renewed,
         };
         self.span.in_scope(|| tracing::warn!("{report}"));
         self.shared.status.set_report(Arc::new(report));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{RemoveWatches, RequestHeader, WatcherType, op, put_request, request_len};
@@ -38,6 +38,7 @@ impl Session {
         link.answered_requests(done.answered);
         if link.progress_at == now {
             let (lease_from, ping) = (link.lease_from, link.ping_took.take());
+            (self.late_unheard, self.slept_unheard) = (Duration::ZERO, Duration::ZERO);
             self.shared.status.update(|stats| {
                 stats.heard_at = Some(now);
                 if ping.is_some() {

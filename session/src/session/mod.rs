@@ -153,6 +153,10 @@ pub struct Session {
     wanted_at: Cell<Option<Instant>>,
     /// For how long the machine has slept since then.
     slept: Duration,
+    /// How late the driver was at most, and for how long the machine has slept, since a server was
+    /// last heard.
+    late_unheard: Duration,
+    slept_unheard: Duration,
     /// The queue is sealed; the session ends at this time whatever happens.
     close_until: Option<Instant>,
     /// That time has come.
@@ -297,6 +301,8 @@ impl Session {
             now: None,
             wanted_at: Cell::new(None),
             slept: Duration::ZERO,
+            late_unheard: Duration::ZERO,
+            slept_unheard: Duration::ZERO,
             close_until: None,
             close_is_late: false,
             following: Following::new(config.follow_reconfig),
@@ -474,6 +480,7 @@ impl Engine for Session {
             .take()
             .and_then(|at| now.checked_duration_since(at + slept))
         {
+            self.late_unheard = self.late_unheard.max(late);
             self.shared
                 .status
                 .update(|stats| stats.driver_lag_max = stats.driver_lag_max.max(late));
@@ -505,6 +512,7 @@ impl Engine for Session {
 
     fn handle_sleep(&mut self, slept: Duration) {
         self.slept += slept;
+        self.slept_unheard += slept;
         self.shared.status.update(|stats| stats.slept += slept);
         self.span
             .in_scope(|| tracing::warn!("this machine has slept for {slept:?}"));

@@ -52,7 +52,7 @@ impl Session {
     /// Ends what belonged to the session, for everybody. What is asked from now on is for the
     /// next one.
     fn renew(&mut self, end: SessionEnd) {
-        self.report(&end);
+        self.report(&end, true);
         if self.suspicion.is_alive() {
             // A new client would know of nothing either, and these servers may be all there is.
             self.forget_zxid();

@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use homing_transport::{Action, Down, Driver, Engine, Outgoing};
+use homing_transport::{Action, Asked, Down, Driver, Engine, Outgoing};
 
 use super::Backend;
 use super::plan::Plan;
@@ -19,6 +19,7 @@ use super::plan::Plan;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     Resolved(Result<Vec<SocketAddr>, ErrorKind>),
+    Answered(Result<Asked, ErrorKind>),
     Connected,
     /// What the engine took off its input.
     Bytes(Vec<u8>),
@@ -362,6 +363,13 @@ impl Engine for Scripted {
         self.with(|state| {
             state.time(now);
             state.happened(Event::Resolved(addresses.map_err(|error| error.kind())));
+        });
+    }
+
+    fn handle_answer(&mut self, now: Instant, answer: io::Result<Asked>) {
+        self.with(|state| {
+            state.time(now);
+            state.happened(Event::Answered(answer.map_err(|error| error.kind())));
         });
     }
 

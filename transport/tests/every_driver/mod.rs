@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use homing_transport::{Action, Driver, Engine, Signal};
+use homing_transport::{Action, Asked, Driver, Engine, Question, Signal};
 
 use engine::{Event, Remote, Why};
 use plan::{DialStep, Plan, Step};
@@ -57,6 +57,8 @@ macro_rules! every_driver {
             names_are_looked_up,
             a_name_that_does_not_resolve_is_told,
             only_the_last_lookup_is_answered,
+            a_question_is_asked_beside_the_stream,
+            a_question_that_nobody_answers_is_told,
             the_first_turn_comes_by_itself,
             an_idle_driver_sleeps,
             a_stalled_peer_keeps_nobody_busy,
@@ -624,6 +626,45 @@ pub(crate) fn only_the_last_lookup_is_answered(backend: &impl Backend) {
         }
         remote.act(Action::HangUp);
         remote.expect_disconnected();
+    }
+}
+
+fn question(address: SocketAddr) -> Question {
+    Question {
+        host: address.ip().to_string(),
+        port: address.port(),
+        question: b"well?",
+        answer_len_max: 16,
+        within: Duration::from_secs(60),
+    }
+}
+
+pub(crate) fn a_question_is_asked_beside_the_stream(backend: &impl Backend) {
+    let (remote, _server, mut peer) = connect(backend, &Plan::new());
+    let other = Server::new();
+    for answer in [&b"yes"[..], b""] {
+        remote.act(Action::Ask(question(other.address())));
+        let mut asker = other.accept();
+        expect_bytes(&mut asker, b"well?");
+        asker.write_all(answer).unwrap();
+        drop(asker);
+        let asked = Asked {
+            address: other.address(),
+            answer: answer.to_vec(),
+        };
+        assert_eq!(remote.next(), Event::Answered(Ok(asked)));
+    }
+    // The stream knows nothing of it.
+    remote.send(*b"on");
+    expect_bytes(&mut peer, b"on");
+}
+
+pub(crate) fn a_question_that_nobody_answers_is_told(backend: &impl Backend) {
+    let remote = Remote::start(backend, &Plan::new());
+    remote.act(Action::Ask(question(nowhere())));
+    match remote.next() {
+        Event::Answered(Err(_)) => {}
+        other => panic!("{other:?}"),
     }
 }
 
