@@ -190,14 +190,22 @@ fn nothing_waits_for_a_list_where_servers_are_known() {
     world.connect();
     assert_eq!(world.sim.dials().len(), 2);
     assert!(respondent.is_awaited());
-    respondent.answer(Ok(Some(servers("10.0.0.3"))));
-    // An answer while connected changes nothing for this connection.
+    // A list that still has the server, and is no longer, moves nobody.
+    respondent.answer(Ok(Some(servers("10.0.0.1,10.0.0.2"))));
     world.sim.run_for(SECOND);
-    assert!(world.is_connected());
     assert_eq!(world.sim.dials().len(), 2);
-    world.sim.cut();
+    assert!(world.is_connected());
+}
+
+#[test]
+fn a_list_without_the_server_moves_the_session() {
+    let (mut world, asked) = listed("10.0.0.1,10.0.0.2");
     world.connect();
-    assert_eq!(world.sim.dials()[2].1, address(3));
+    let (_, respondent) = next(&mut world, &asked);
+    respondent.answer(Ok(Some(servers("10.0.0.3"))));
+    world.sim.run_for(SECOND);
+    world.connect();
+    assert_eq!(world.sim.dials()[1].1, address(3));
 }
 
 #[test]
