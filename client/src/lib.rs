@@ -35,6 +35,7 @@ mod backend;
 mod builder;
 mod client;
 mod error;
+mod feature;
 mod helper;
 mod login;
 pub mod ops;
@@ -51,6 +52,7 @@ pub use backend::*;
 pub use builder::{Builder, Connect};
 pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
+pub use feature::Feature;
 pub use helper::BoxError;
 pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
 pub use homing_session::{

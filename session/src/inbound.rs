@@ -1,5 +1,6 @@
 //! What a server sends: told apart by headers, matched with the line.
 
+use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use homing_transport::{Fate, Line};
 
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
+use crate::knowledge::{Knowledge, Known, is_unknown_operation};
 use crate::link::Link;
 use crate::status::{Failure, Status};
 use crate::watches::{WatchKind, Watches};
@@ -268,6 +270,9 @@ fn bad(error: DecodeError) -> WhyLost {
 /// What [`run`](Self::run) works on beside the line.
 pub(crate) struct Dispatch<'a> {
     pub(crate) last_zxid: &'a mut i64,
+    pub(crate) server: SocketAddr,
+    pub(crate) known: &'a mut Known,
+    pub(crate) knowledge: &'a Knowledge,
     pub(crate) reply_len_max: usize,
     pub(crate) status: &'a Status,
     pub(crate) watches: &'a Watches,
@@ -285,6 +290,8 @@ pub(crate) struct Dispatched {
     pub(crate) refused_auth: Option<String>,
     /// The server does not know how to remove a watch.
     pub(crate) cannot_unwatch: bool,
+    /// The server does not know some operation, and is about to close the connection.
+    pub(crate) is_unknown_operation: bool,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -331,7 +338,16 @@ impl Dispatch<'_> {
             self.check_zxid(header)?;
             let is_answered = answer.is_ok();
             done.answered += 1;
-            match line.pop(answer) {
+            done.is_unknown_operation |= is_unknown_operation(header.err, header.zxid);
+            let note = line.pop(answer);
+            if let Some(op) = note.as_ref().and_then(Note::op)
+                && is_answered
+                && self.known.note(op, header)
+            {
+                // Before anybody can see the reply that has shown it.
+                self.knowledge.learn(self.server, *self.known);
+            }
+            match note {
                 Some(Note::Close) => done.closed = true,
                 Some(Note::Watch(note)) => {
                     let kind = match (header.err, note.kind) {

@@ -48,6 +48,7 @@ mod config;
 mod connect_string;
 mod hosts;
 mod inbound;
+mod knowledge;
 mod link;
 mod login;
 mod outside;
@@ -64,6 +65,7 @@ pub use auth::{Authentication, Authentications};
 pub use config::{Config, Credentials, ServerSource};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
 pub use homing_protocol::EventType;
+pub use knowledge::Knowledge;
 pub use login::Login;
 pub use outside::{Ask, Respondent};
 pub use sasl::{

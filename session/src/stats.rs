@@ -61,7 +61,7 @@ impl Stats {
             WhyLost::Io(_) => &mut self.lost_io,
             WhyLost::Silent { .. } => &mut self.lost_silent,
             WhyLost::Protocol(_) => &mut self.lost_protocol,
-            WhyLost::Closed | WhyLost::GivenUp => &mut self.lost_closed,
+            WhyLost::Closed | WhyLost::UnknownOperation | WhyLost::GivenUp => &mut self.lost_closed,
         };
         *count += 1;
     }

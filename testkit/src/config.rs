@@ -56,8 +56,9 @@ pub struct ServerConfig {
     /// never do. Off: they say −1.
     pub events_tell_zxid: bool,
     /// Operations that the server does not know, by their codes in
-    /// [`op`](homing_protocol::op): they are refused as by an older server. None by default; a
-    /// server before 3.5 has none of 15 to 22 and of 103 to 107.
+    /// [`op`](homing_protocol::op): they are refused as by an older server, and a
+    /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
+    /// of 15 to 22 and of 103 to 107.
     pub unknown_operations: Vec<i32>,
     /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
     /// `None`, so nobody is.

@@ -163,7 +163,8 @@ impl Server {
             return self.close_connection(connection);
         }
         let mut reply = Reply::new();
-        let multi = (header.op == op::MULTI).then(|| multi::writes(&mut reader));
+        let multi = (header.op == op::MULTI)
+            .then(|| multi::writes(&mut reader, &self.config.unknown_operations));
         if let Some(Ok(writes)) = &multi
             && writes.iter().any(multi::Write::lacks_path)
         {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use homing_protocol::{
     Acl, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, Stat, op, reply,
     validate_path,
 };
+use homing_session::{Note, Reply};
 
 use super::Path;
 use super::create::{Create, Created};
@@ -294,6 +296,24 @@ impl Operation for Transaction<'_> {
         })
     }
 
+    fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
+        self.creates().for_each(|create| create.suit(scope));
+        Note::Plain { op: op::MULTI }
+    }
+
+    /// A server that does not know create2 cannot read a transaction that has one, and says just
+    /// that: it keeps the connection.
+    fn fall_back(&mut self, refusal: &Reply) -> bool {
+        let mut falls = false;
+        if refusal.err == ErrorCode::MarshallingError.code() {
+            for create in self.creates().filter(|create| create.code() == op::CREATE2) {
+                create.is_old = true;
+                falls = true;
+            }
+        }
+        falls
+    }
+
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, DecodeError> {
         let mut results = reply::multi(frame)?;
         let done = self.ops.iter().map(|op| op.done(scope, &mut results));
@@ -324,7 +344,14 @@ impl Operation for Transaction<'_> {
     }
 }
 
-impl Transaction<'_> {
+impl<'a> Transaction<'a> {
+    fn creates(&mut self) -> impl Iterator<Item = &mut Create<'a>> {
+        self.ops.iter_mut().filter_map(|op| match op {
+            Op::Create(create) => Some(create),
+            _ => None,
+        })
+    }
+
     fn misplace(&mut self, setting: &'static str) {
         self.misplaced.get_or_insert_with(|| match self.ops.last() {
             Some(op) => {

@@ -144,6 +144,7 @@ impl Session {
         self.addresses.clear();
         self.shared.queue.forget_dropped(&mut self.outbox);
         self.shared.status.update(|stats| stats.connections += 1);
+        link.known = self.shared.knowledge.connected(link.address);
         self.put_preamble(&mut link, authentications);
         self.phase = Phase::Connected(Box::new(link));
         self.announce();

@@ -24,6 +24,9 @@ impl Session {
         let mut done = Dispatched::default();
         let dispatch = Dispatch {
             last_zxid: &mut self.last_zxid,
+            server: link.address,
+            known: &mut link.known,
+            knowledge: &self.shared.knowledge,
             reply_len_max: self.reply_len_max,
             status: &self.shared.status,
             watches: &self.shared.watches,
@@ -58,6 +61,10 @@ impl Session {
         }
         if let Err(why) = dispatched.and(read) {
             return self.give_up(why);
+        }
+        if done.is_unknown_operation {
+            // Whatever went out now would be lost for nothing.
+            return self.give_up(WhyLost::UnknownOperation);
         }
         self.announce();
     }

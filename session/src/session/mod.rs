@@ -28,6 +28,7 @@ use crate::config::{Addresses, Config, Credentials};
 use crate::connect_string::Server;
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
+use crate::knowledge::Knowledge;
 use crate::link::Link;
 use crate::login::Login;
 use crate::outside::{Ask, Inquiry};
@@ -56,6 +57,8 @@ pub struct Shared {
     pub watches: Watches,
     /// The identities that every connection has.
     pub authentications: Authentications,
+    /// Which operations the servers know.
+    pub knowledge: Knowledge,
     is_detached: AtomicBool,
 }
 
@@ -192,6 +195,7 @@ impl Session {
             status: Status::new(),
             watches: Watches::default(),
             authentications: Authentications::default(),
+            knowledge: Knowledge::default(),
             is_detached: AtomicBool::new(false),
         });
         if let Some(credentials) = config.resume {
