@@ -54,7 +54,7 @@ pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
 pub use feature::Feature;
 pub use helper::BoxError;
-pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
+pub use homing_protocol::{Acl, ErrorCode, Id, Identity, PathError, Stat, permission};
 pub use homing_session::{
     Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
     ExpiryReport, Failure, Host, Peer, SaslError, SaslExchange, SaslMechanism, SaslRefusal,
@@ -63,7 +63,7 @@ pub use homing_session::{
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
-pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
+pub use ops::{Children, Committed, Created, Done, EnsembleConfig, Member, Node, NodeAcl, Role};
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;

@@ -132,8 +132,8 @@ impl Server {
         }
     }
 
-    /// What a server says that was not told otherwise. Unlike other writes this one is read
-    /// before it takes a number.
+    /// What a server says that stands alone, if it was told to allow this at all. Unlike other
+    /// writes this one is read before it takes a number.
     fn reconfigure(
         &mut self,
         now: Now,
@@ -144,7 +144,10 @@ impl Server {
         let read = malformed(incoming::reconfig(&mut reader));
         let result = read.and_then(|()| {
             self.next_stamp(now);
-            Err(ErrorCode::ReconfigDisabled)
+            Err(match self.config.reconfig_enabled {
+                true => ErrorCode::Unimplemented,
+                false => ErrorCode::ReconfigDisabled,
+            })
         });
         self.answer(connection, xid, result, Reply::new());
     }

@@ -8,6 +8,7 @@
 mod acl;
 mod children;
 mod chroot;
+mod config;
 mod create_modes;
 mod env;
 mod errors;
@@ -23,6 +24,7 @@ mod support;
 mod tokio_only;
 mod transactions;
 mod watches;
+mod who_and_what;
 
 /// One `#[test]` for each body.
 macro_rules! tests {
@@ -128,6 +130,15 @@ macro_rules! everywhere {
                 three_ways_to_run_a_transaction
                 what_is_wrong_here_is_not_sent
                 a_large_transaction;
+            who_and_what:
+                ephemerals_of_this_session
+                ephemerals_below_a_chroot
+                descendants_are_counted
+                who_this_is;
+            config:
+                a_server_that_stands_alone_has_no_members
+                no_server_here_can_be_reconfigured
+                a_configuration_is_watched;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
