@@ -38,7 +38,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    fn op(self) -> i32 {
+    pub(crate) fn op(self) -> i32 {
         match self {
             Self::CreateStat => op::CREATE2,
             Self::Reconfig => op::RECONFIG,

@@ -63,7 +63,10 @@ pub use homing_session::{
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
-pub use ops::{Children, Committed, Created, Done, EnsembleConfig, Member, Node, NodeAcl, Role};
+pub use ops::{
+    Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node, NodeAcl, Role,
+    Written,
+};
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;

@@ -185,6 +185,10 @@ impl<O: Operation> Request<O> {
         self.is_synced = true;
     }
 
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
     /// How long an answer is waited for, in place of the client's
     /// [own setting](crate::Builder::deadline); `None` for as long as the session lasts. When it
     /// passes the request ends with [`Error::Deadline`], and nothing else is disturbed.

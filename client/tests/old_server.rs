@@ -20,6 +20,7 @@ on_each_backend! {
     what_is_behind_it_on_the_wire_is_lost
     a_transaction_falls_back
     parents_are_made
+    reads_go_one_by_one
     what_has_nothing_older_is_refused
     a_new_server_shows_what_it_knows
     each_server_is_remembered_by_itself
@@ -199,6 +200,30 @@ async fn parents_are_made(backend: Backend) {
     client.exists("/a/b/c").await.unwrap().unwrap();
 }
 
+async fn reads_go_one_by_one(backend: Backend) {
+    let server = old_server();
+    let client = connect(backend, &server).await;
+    client.create("/a", b"1").await.unwrap();
+    client.create("/a/x", b"").await.unwrap();
+    let before = server.connections_accepted();
+    for _ in 0..3 {
+        let reads = client.read_many().synced().children("/a").get("/no");
+        // The first time, many are on their way when the server refuses.
+        let reads = (0..3_000).fold(reads, |reads, _| reads.get("/a"));
+        let found = reads.await.unwrap();
+        assert_eq!(found.len(), 3_002);
+        let names = found[0].as_ref().unwrap().names().unwrap();
+        assert_eq!(names.sorted(), ["x"]);
+        let error = found[1].as_ref().unwrap_err();
+        assert_eq!(error.to_string(), "get \"/no\": NoNode (-101)");
+        for found in &found[2..] {
+            assert_eq!(found.as_ref().unwrap().node().unwrap().data, "1");
+        }
+    }
+    assert_eq!(client.supports(Feature::MultiRead), Some(false));
+    assert_eq!(server.connections_accepted(), before + 1);
+}
+
 async fn what_has_nothing_older_is_refused(backend: Backend) {
     let server = old_server();
     let client = connect(backend, &server).await;
@@ -215,7 +240,30 @@ async fn what_has_nothing_older_is_refused(backend: Backend) {
             "create \"/t\": Unimplemented (-6); a time to live takes servers since 3.5.3 with `zookeeper.extendedTypesEnabled=true`",
         ),
     ];
-    for (result, feature, text) in rows {
+    let other: [(Result<(), Error>, Feature, &str); 4] = [
+        (
+            client.ephemerals("/").await.map(drop),
+            Feature::Ephemerals,
+            "ephemerals \"/\": Unimplemented (-6); the server does not know it, or has it switched off",
+        ),
+        (
+            client.descendant_count("/").await.map(drop),
+            Feature::DescendantCount,
+            "descendant_count \"/\": Unimplemented (-6); the server does not know it, or has it switched off",
+        ),
+        (
+            client.whoami().await.map(drop),
+            Feature::WhoAmI,
+            "whoami: Unimplemented (-6); the server does not know it, or has it switched off",
+        ),
+        (
+            client.reconfig().leave(1).await.map(drop),
+            Feature::Reconfig,
+            "reconfig \"/zookeeper/config\": Unimplemented (-6); the server stands alone and has no ensemble, or is older than 3.5.0",
+        ),
+    ];
+    let rows = rows.map(|(result, feature, text)| (result.map(drop), feature, text));
+    for (result, feature, text) in rows.into_iter().chain(other) {
         let error = result.unwrap_err();
         assert_eq!(error.to_string(), text);
         assert!(!error.may_have_been_applied());

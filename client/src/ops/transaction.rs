@@ -352,6 +352,12 @@ impl<'a> Transaction<'a> {
         })
     }
 
+    /// One more node is removed.
+    pub(super) fn deleting(mut self, path: &'a str) -> Self {
+        self.ops.push(Op::Delete(Delete::new(path.into())));
+        self
+    }
+
     fn misplace(&mut self, setting: &'static str) {
         self.misplaced.get_or_insert_with(|| match self.ops.last() {
             Some(op) => {

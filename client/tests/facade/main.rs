@@ -13,6 +13,7 @@ mod create_modes;
 mod env;
 mod errors;
 mod limits;
+mod many;
 mod nodes;
 mod order;
 mod parents;
@@ -130,6 +131,18 @@ macro_rules! everywhere {
                 three_ways_to_run_a_transaction
                 what_is_wrong_here_is_not_sent
                 a_large_transaction;
+            many:
+                each_read_has_an_outcome_of_its_own
+                thousands_of_reads
+                answers_that_are_too_large_are_asked_for_in_pieces
+                set_where_it_is_and_create_where_it_is_not
+                everybody_writes_and_deletes_at_once
+                a_tree_is_deleted
+                a_tree_at_a_version
+                what_may_not_be_deleted_is_named
+                children_that_appear_meanwhile_are_deleted_too
+                two_delete_the_same_tree
+                zxids_grow_with_what_is_seen;
             who_and_what:
                 ephemerals_of_this_session
                 ephemerals_below_a_chroot
@@ -174,6 +187,11 @@ macro_rules! on_the_fake {
                 bad_paths_are_not_sent;
             parents:
                 as_few_requests_as_it_takes;
+            many:
+                a_good_guess_is_few_requests
+                reads_that_nobody_answers
+                a_tree_takes_few_requests
+                a_delete_that_is_cut_off;
             transactions:
                 a_lost_transaction_may_have_been_applied;
             session:
