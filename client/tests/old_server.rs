@@ -89,6 +89,7 @@ async fn what_was_learned_is_not_asked_again(backend: Backend) {
     assert_eq!(server.connections_accepted(), 2);
     // Nor after the connection was lost for another reason.
     server.cut_connections();
+    while client.exists("/").await.is_err() {}
     client.create("/b", b"").await.unwrap();
     assert_eq!(client.supports(Feature::CreateStat), Some(false));
     assert_eq!(server.connections_accepted(), 3);
