@@ -80,14 +80,16 @@ const RETURN_AFTER_MIN: Duration = Duration::from_millis(100);
 
 impl Builder {
     pub(crate) fn new(connect_string: &str) -> Self {
+        let config = Config::new(Vec::new());
         Self {
             connect_string: connect_string.into(),
-            config: Config::new(Vec::new()),
             settings: Settings {
                 deadline: Some(Duration::from_secs(30)),
                 request_len_max: frame::REQUEST_LEN_MAX,
+                reply_len_max: config.reply_len_max,
                 acl: [Acl::open()].into(),
             },
+            config,
             transport: None,
             has_seed: false,
             server_list: None,
@@ -143,6 +145,7 @@ impl Builder {
     /// [`Error::ReplyTooLarge`], and nothing else.
     pub fn reply_len_max(mut self, limit: usize) -> Self {
         self.config.reply_len_max = limit;
+        self.settings.reply_len_max = limit;
         self
     }
 

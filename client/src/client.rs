@@ -134,6 +134,7 @@ pub(crate) struct Core {
 pub(crate) struct Settings {
     pub(crate) deadline: Option<Duration>,
     pub(crate) request_len_max: usize,
+    pub(crate) reply_len_max: usize,
     pub(crate) acl: Arc<[Acl]>,
 }
 

@@ -394,6 +394,9 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
         ErrorCode::BadArguments if op == "delete" => {
             "`/` and the nodes of ZooKeeper itself cannot be deleted"
         }
+        ErrorCode::BadArguments if op == "reconfig" => {
+            "a server's text is not one, or too few would be left"
+        }
         ErrorCode::BadArguments => "the server does not accept the path, or a setting",
         ErrorCode::NoAuth => {
             let (permission, node) = match op {
@@ -402,6 +405,10 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
                 "set" => ("WRITE", "the node"),
                 "set_acl" => ("ADMIN", "the node"),
                 "acl" => ("READ or ADMIN", "the node"),
+                "reconfig" => (
+                    "WRITE",
+                    "the node, which by default only the super user has",
+                ),
                 _ => ("READ", "the node"),
             };
             return Some(Cow::Owned(format!(
@@ -411,7 +418,15 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
         ErrorCode::BadVersion if op == "set_acl" => {
             "the list was set meanwhile: read it again (`acl`) for its `aversion`"
         }
+        ErrorCode::BadVersion if op == "reconfig" => {
+            "the configuration was changed meanwhile: read it again (`config`) for its `version`"
+        }
         ErrorCode::BadVersion => "the node was set meanwhile: read it again for its `version`",
+        ErrorCode::NewConfigNoQuorum => {
+            "most of the new members must be connected to the leader and up to date first"
+        }
+        ErrorCode::ReconfigInProgress => "wait until the other one is done",
+        ErrorCode::ReconfigDisabled => "servers allow it with `reconfigEnabled=true`",
         ErrorCode::NoChildrenForEphemerals => "its parent is ephemeral",
         ErrorCode::NotEmpty => "it has children, which must be deleted first",
         ErrorCode::SessionExpired => "the session ended before the server came to it",
@@ -441,12 +456,24 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
 
 /// Whether it is about no path, or about several.
 fn has_no_path(op: &str) -> bool {
-    matches!(op, "transaction")
+    matches!(op, "transaction" | "read_many" | "whoami")
 }
 
 /// Whether it changes nothing at the server.
 fn is_read(op: &str) -> bool {
-    matches!(op, "get" | "exists" | "children" | "acl" | "sync")
+    matches!(
+        op,
+        "get"
+            | "exists"
+            | "children"
+            | "acl"
+            | "sync"
+            | "config"
+            | "ephemerals"
+            | "descendant_count"
+            | "read_many"
+            | "whoami"
+    )
 }
 
 impl std::error::Error for Error {

@@ -35,6 +35,7 @@ mod backend;
 mod builder;
 mod client;
 mod error;
+mod feature;
 mod helper;
 mod login;
 pub mod ops;
@@ -53,8 +54,9 @@ pub use backend::*;
 pub use builder::{Builder, Connect};
 pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
+pub use feature::Feature;
 pub use helper::BoxError;
-pub use homing_protocol::{Acl, ErrorCode, Id, PathError, Stat, permission};
+pub use homing_protocol::{Acl, ErrorCode, Id, Identity, PathError, Stat, permission};
 pub use homing_session::{
     Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
     ExpiryReport, Failure, Host, OnExpiry, Peer, Renewal, SaslError, SaslExchange, SaslMechanism,
@@ -63,7 +65,10 @@ pub use homing_session::{
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
-pub use ops::{Children, Committed, Created, Done, Node, NodeAcl};
+pub use ops::{
+    Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node, NodeAcl, Role,
+    Written,
+};
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;

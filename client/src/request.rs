@@ -12,7 +12,7 @@ use homing_protocol::frame::LENGTH_LEN;
 use homing_protocol::{
     DecodeError, ErrorCode, Record, RequestHeader, put_request, request_len, validate_path,
 };
-use homing_session::{Answer, Cause, Note};
+use homing_session::{Answer, Cause, Note, Reply};
 use homing_transport::{Admission, Permit, Refused, Request as Submission, Ticket, block_on};
 
 use crate::client::Scope;
@@ -104,7 +104,7 @@ pub trait Operation: sealed::Sealed + Unpin {
     #[doc(hidden)]
     fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
         let _ = scope;
-        Note::Plain
+        Note::Plain { op: self.code() }
     }
 
     /// Called with the zxid in a reply, before anything else is made of it.
@@ -132,6 +132,14 @@ pub trait Operation: sealed::Sealed + Unpin {
     fn recover(&mut self, code: ErrorCode) -> Option<Self::Output> {
         let _ = code;
         None
+    }
+
+    /// Whether the server was too old for it, and there is an older operation that does the
+    /// same: it becomes that one, and is asked once more.
+    #[doc(hidden)]
+    fn fall_back(&mut self, refusal: &Reply) -> bool {
+        let _ = refusal;
+        false
     }
 
     /// What can be said about a refusal beyond what its code says for every operation.
@@ -175,6 +183,10 @@ impl<O: Operation> Request<O> {
 
     pub(crate) fn set_synced(&mut self) {
         self.is_synced = true;
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_synced
     }
 
     /// How long an answer is waited for, in place of the client's
@@ -355,7 +367,7 @@ impl<O: Operation> Future for Running<O> {
                     }
                     return polled;
                 }
-                Stage::Done => panic!("a request was polled after its answer had been pulled"),
+                Stage::Done => panic!("{PULLED}"),
             }
         }
     }
@@ -372,6 +384,14 @@ impl<O> Running<O> {
 
     pub(crate) fn is_in_line(&self) -> bool {
         matches!(self.stage, Stage::Pending(_))
+    }
+
+    fn scope(&self) -> Option<&Arc<Scope>> {
+        match &self.stage {
+            Stage::New(request) | Stage::Admission { request, .. } => Some(&request.scope),
+            Stage::Pending(pending) => pending.scope(),
+            Stage::Done => None,
+        }
     }
 }
 
@@ -405,13 +425,15 @@ impl<O> fmt::Debug for Running<O> {
 /// ```
 #[must_use = "the request goes on, but nobody learns its outcome"]
 pub struct Pending<O> {
-    scope: Arc<Scope>,
-    op: O,
+    /// Taken when the answer is there.
+    request: Option<Request<O>>,
     /// The era in which it was submitted.
     era: u64,
     /// The sync that went before it.
     sync: Option<Box<Running<Sync<'static>>>>,
     ticket: Ticket<Answer>,
+    /// The request once more, as an older operation, when the server did not know the first.
+    older: Option<Box<Running<O>>>,
 }
 
 impl<O: Operation> Pending<O> {
@@ -421,49 +443,46 @@ impl<O: Operation> Pending<O> {
     /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked. The request has
     /// been submitted all the same.
     pub fn wait(self) -> Result<O::Output, Error> {
-        let scope = Arc::clone(&self.scope);
+        let scope = Arc::clone(self.scope().expect(PULLED));
         block_on(&*scope.core.driver, self).map_err(Error::must_not_block)?
     }
+}
 
-    /// Decodes, on the thread that pulls.
-    fn finish(&mut self, answer: Answer) -> Result<O::Output, Error> {
-        let reply = match answer {
-            Ok(reply) => reply,
-            Err(unanswered) => {
-                if matches!(unanswered.cause, Cause::Ended(_)) {
-                    self.scope.knows_the_end_of(self.era);
-                }
-                return Err(Error::unanswered(self.op.subject(), unanswered));
-            }
-        };
-        self.op.note_zxid(reply.zxid);
-        if reply.err != 0 {
-            let code = ErrorCode::from_code(reply.err);
-            return self.op.recover(code).ok_or_else(|| {
-                let chroot = self.scope.chroot.clone();
-                Error::Server {
-                    request: self.op.subject(),
-                    code,
-                    chroot,
-                    hint: self.op.hint(code),
-                }
-            });
+impl<O> Pending<O> {
+    fn scope(&self) -> Option<&Arc<Scope>> {
+        match (&self.request, &self.older) {
+            (Some(request), _) => Some(&request.scope),
+            (None, Some(older)) => older.scope(),
+            (None, None) => None,
         }
-        self.op.finish(&self.scope, &reply.frame)
     }
 }
+
+const PULLED: &str = "a request was polled after its answer had been pulled";
 
 impl<O: Operation> Future for Pending<O> {
     type Output = Result<O::Output, Error>;
 
+    /// # Panics
+    /// If it is polled again after it was ready, like most futures.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(older) = &mut self.older {
+            return Pin::new(&mut **older).poll(cx);
+        }
         if let Some(sync) = &mut self.sync {
             // A read behind a sync that failed may be stale, so it counts for nothing.
             ready!(Pin::new(&mut **sync).poll(cx))?;
             self.sync = None;
         }
         let answer = ready!(Pin::new(&mut self.ticket).poll(cx));
-        Poll::Ready(self.finish(answer))
+        let mut request = self.request.take().expect(PULLED);
+        match &answer {
+            Ok(reply) if reply.err != 0 && request.op.fall_back(reply) => {
+                let older = self.older.insert(Box::new(request.into_future()));
+                Pin::new(&mut **older).poll(cx)
+            }
+            _ => Poll::Ready(request.finish(self.era, answer)),
+        }
     }
 }
 
@@ -530,12 +549,39 @@ impl<O: Operation> Request<O> {
         ticket: Ticket<Answer>,
     ) -> Pending<O> {
         Pending {
-            scope: self.scope,
-            op: self.op,
+            request: Some(self),
             era,
             sync,
             ticket,
+            older: None,
         }
+    }
+
+    /// Decodes, on the thread that pulls.
+    fn finish(&mut self, era: u64, answer: Answer) -> Result<O::Output, Error> {
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(unanswered) => {
+                if matches!(unanswered.cause, Cause::Ended(_)) {
+                    self.scope.knows_the_end_of(era);
+                }
+                return Err(Error::unanswered(self.op.subject(), unanswered));
+            }
+        };
+        self.op.note_zxid(reply.zxid);
+        if reply.err != 0 {
+            let code = ErrorCode::from_code(reply.err);
+            return self.op.recover(code).ok_or_else(|| {
+                let chroot = self.scope.chroot.clone();
+                Error::Server {
+                    request: self.op.subject(),
+                    code,
+                    chroot,
+                    hint: self.op.hint(code),
+                }
+            });
+        }
+        self.op.finish(&self.scope, &reply.frame)
     }
 
     fn refused(&self, era: u64, refused: Refused) -> Error {

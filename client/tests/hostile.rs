@@ -31,6 +31,8 @@ on_each_backend! {
     paths_from_elsewhere
     codes_that_nobody_knows
     results_that_do_not_fit_the_transaction
+    results_that_do_not_fit_the_reads
+    counts_and_names_that_cannot_be
     a_reply_in_single_bytes
     a_reply_over_the_limit
     a_reply_over_the_limit_that_never_ends
@@ -536,6 +538,69 @@ async fn results_that_do_not_fit_the_transaction(backend: Backend) {
     assert_eq!(error.code(), Some(ErrorCode::BadVersion), "{error}");
     assert_eq!(error.request().unwrap().to_string(), "check \"/b\"");
     assert_eq!(ask().await.unwrap().results.len(), 2);
+    is_well(&client).await;
+}
+
+async fn results_that_do_not_fit_the_reads(backend: Backend) {
+    let head = |code: i32| [&code.to_be_bytes()[..], &[0; 5]].concat();
+    let data = [head(4), data_and_stat(Some(b"x"))].concat();
+    let names = [head(8), vec![0, 0, 0, 1, 0, 0, 0, 1, 0xFF]].concat();
+    let end = b"\xff\xff\xff\xff\x01\xff\xff\xff\xff".to_vec();
+    let all = |results: &[&[u8]]| [&results.concat()[..], &end].concat();
+    let rows = [
+        (all(&[]), "results at byte 25: not what was asked for"),
+        (
+            all(&[&names, &data]),
+            "results at byte 34: not what was asked for",
+        ),
+        (all(&[&data, &names, &data]), "not what was asked for"),
+        (all(&[&data, &head(2)]), "not what was asked for"),
+        (
+            data.clone(),
+            "type at byte 98: 4 more bytes announced, 0 left",
+        ),
+    ];
+    let mut answers: Vec<_> = rows.iter().map(|(bytes, _)| bytes.clone()).collect();
+    answers.push(all(&[&data, &names]));
+    let script = bodies(answers);
+    let client = connect(backend, &script).await;
+    for (_, what) in &rows {
+        let reads = client.read_many().get("/a").children("/b");
+        is_malformed(&reads.await.unwrap_err(), what);
+    }
+    let found = client.read_many().get("/a").children("/b").await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap().node().unwrap().data, "x");
+    // A name that is no text.
+    let names = found[1].as_ref().unwrap().names().unwrap();
+    assert_eq!(names.sorted(), ["\u{FFFD}"]);
+    is_well(&client).await;
+}
+
+async fn counts_and_names_that_cannot_be(backend: Backend) {
+    let script = bodies(vec![
+        vec![0xFF, 0xFF, 0xFF, 0xFE],
+        vec![0, 0, 0],
+        vec![0x7F, 0xFF, 0xFF, 0xFF],
+        vec![0, 0, 0, 1, 0, 0, 0, 2, b'i', b'p', 0xFF, 0xFF, 0xFF, 0xFF],
+        buffer(Some(b"server.1=a\nversion=f")),
+    ]);
+    let client = connect(backend, &script).await;
+    let error = client.descendant_count("/").await.unwrap_err();
+    is_malformed(&error, "totalNumber at byte 16: the unknown value -2");
+    let error = client.descendant_count("/").await.unwrap_err();
+    is_malformed(
+        &error,
+        "totalNumber at byte 16: 4 more bytes announced, 3 left",
+    );
+    let error = client.ephemerals("/").await.unwrap_err();
+    is_malformed(
+        &error,
+        "ephemerals at byte 16: a count of 2147483647 in 0 bytes",
+    );
+    let error = client.whoami().await.unwrap_err();
+    is_malformed(&error, "user at byte 26: null where a value must stand");
+    let error = client.config().await.unwrap_err();
+    is_malformed(&error, "czxid at byte 40: 8 more bytes announced, 0 left");
     is_well(&client).await;
 }
 

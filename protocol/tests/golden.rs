@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
     Acl, Check, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode,
-    EventType, Exists, GetChildren, GetData, Id, Multi, MultiOp, MultiResult, Reader, Record,
-    ReplyHeader, RequestHeader, SessionPassword, SetData, Stat, Sync, Ttl, WatchedEvent, frame,
-    incoming, op, permission, put_buffer, put_count, put_request, put_string, reply, request_len,
-    xid,
+    EventType, Exists, GetChildren, GetData, Id, Identity, Multi, MultiOp, MultiResult, Reader,
+    Record, RemoveWatches, ReplyHeader, RequestHeader, SessionPassword, SetData, Stat, Sync, Ttl,
+    WatchedEvent, WatcherType, frame, incoming, op, permission, put_buffer, put_count, put_request,
+    put_string, reply, request_len, xid,
 };
 
 // ---- The handshake -----------------------------------------------------------------------------
@@ -506,12 +506,11 @@ fn who_am_i() {
             }
         },
     );
-    let mut reader = body_of(&frame);
-    assert_eq!(reader.count("clientInfo", 8).unwrap(), Some(2));
-    for (scheme, id) in ids {
-        assert_eq!(reader.string("authScheme").unwrap(), scheme);
-        assert_eq!(reader.string("user").unwrap(), id);
-    }
+    let identity = |(scheme, user): (&str, &str)| Identity {
+        scheme: scheme.into(),
+        user: user.into(),
+    };
+    assert_eq!(reply::who_am_i(&frame).unwrap(), ids.map(identity));
 }
 
 #[test]
@@ -562,6 +561,17 @@ fn add_watch_and_remove_watches() {
         assert_eq!((path.as_deref(), read), (Some("/a"), kind));
         assert_eq!(reader.remaining(), 0);
     }
+    sends(
+        "00000012 0000000b 00000012 00000002 2f61 00000003",
+        RequestHeader {
+            xid: 11,
+            op: op::REMOVE_WATCHES,
+        },
+        &RemoveWatches {
+            path: "/a".into(),
+            kind: WatcherType::Any,
+        },
+    );
     comes(
         "00000014 00000009 0000000000000005 00000000 00000000",
         ok(9, 5),

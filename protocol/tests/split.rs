@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
-    Acl, Check, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode,
-    EventType, Exists, GetAcl, GetChildren, GetData, Id, Multi, MultiOp, MultiResult,
-    PASSWORD_LEN_MAX, PathRef, Reader, Record, ReplyHeader, RequestHeader, SessionPassword, SetAcl,
-    SetData, Stat, Sync, Ttl, WatchedEvent, frame, incoming, op, put_buffer, put_count,
-    put_request, put_string, reply, request_len,
+    Acl, Check, CheckWatches, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty,
+    ErrorCode, EventType, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetData,
+    GetEphemerals, Id, Multi, MultiOp, MultiResult, PASSWORD_LEN_MAX, PathRef, Reader, Reconfig,
+    Record, RemoveWatches, ReplyHeader, RequestHeader, SessionPassword, SetAcl, SetData, Stat,
+    Sync, Ttl, WatchedEvent, WatcherType, frame, incoming, op, put_buffer, put_count, put_request,
+    put_string, reply, request_len,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -310,6 +311,67 @@ proptest! {
             MultiResult::Children(names.len(), list.freeze()),
             MultiResult::Failed(code),
         ]));
+    }
+
+    #[test]
+    fn requests_and_replies_that_few_servers_know(
+        (chroot, path) in path(),
+        texts in any::<[Option<String>; 3]>(),
+        from_config: i64,
+        identities in vec(any::<(String, String)>(), 0..6),
+        paths in vec(any::<String>(), 0..6),
+        count: i32,
+        noise in noise(),
+    ) {
+        let node = PathRef::new(&chroot, &path);
+        let text = node.to_string();
+        for body in [
+            request(&GetAllChildrenNumber { path: node }),
+            request(&GetEphemerals { prefix: node }),
+        ] {
+            let read = incoming::path(&mut Reader::new(&body)).unwrap();
+            prop_assert_eq!(read.as_deref(), Some(text.as_str()));
+        }
+        for kind in [WatcherType::Children, WatcherType::PersistentRecursive] {
+            for body in [
+                request(&CheckWatches { path: node, kind }),
+                request(&RemoveWatches { path: node, kind }),
+            ] {
+                let read = incoming::path_and_kind(&mut Reader::new(&body)).unwrap();
+                let expected = (Some(text.as_str()), kind as i32);
+                prop_assert_eq!((read.0.as_deref(), read.1), expected);
+            }
+        }
+        let [joining, leaving, members] = texts.each_ref().map(Option::as_deref);
+        let body = request(&Reconfig { joining, leaving, members, from_config });
+        let mut reader = Reader::new(&body);
+        for expected in [joining, leaving, members] {
+            let read = reader.nullable_string("text").unwrap();
+            prop_assert_eq!(read.as_deref(), expected);
+        }
+        prop_assert_eq!((reader.i64("id"), reader.remaining()), (Ok(from_config), 0));
+
+        let frame = answer(|out| {
+            put_count(out, identities.len());
+            for (scheme, user) in &identities {
+                put_string(out, scheme);
+                put_string(out, user);
+            }
+            out.put_slice(&noise);
+        });
+        let read = reply::who_am_i(&frame).unwrap().into_iter();
+        let read: Vec<_> = read.map(|one| (one.scheme, one.user)).collect();
+        prop_assert_eq!(read, identities);
+        let frame = answer(|out| {
+            put_count(out, paths.len());
+            paths.iter().for_each(|path| put_string(out, path));
+            out.put_slice(&noise);
+        });
+        prop_assert_eq!(reply::ephemerals(&frame), Ok(paths));
+        let frame = answer(|out| { out.put_i32(count); out.put_slice(&noise); });
+        prop_assert_eq!(reply::all_children_number(&frame), Ok(count));
+        let frame = answer(|out| { put_string(out, &text); out.put_slice(&noise); });
+        prop_assert_eq!(reply::create(&frame), Ok(text));
     }
 
     // ---- Text and codes ------------------------------------------------------------------------

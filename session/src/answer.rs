@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use homing_protocol::op;
 use homing_transport::Fate;
 
+use crate::knowledge::is_unknown_operation;
 use crate::status::{Attempt, SessionEnd};
 use crate::watches::WatchNote;
 
@@ -18,19 +20,25 @@ pub type Answer = Result<Reply, Unanswered>;
 ///
 /// ```
 /// use homing_session::Note;
-/// assert_ne!(Note::Plain, Note::Close);
+/// assert_ne!(Note::Plain { op: homing_protocol::op::GET_DATA }, Note::Close);
 /// ```
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
     /// Nothing is to be done but to hand the reply to its slot.
-    Plain,
+    Plain {
+        /// The operation's code: whether the server knows it is remembered.
+        op: i32,
+    },
     /// The session is over when the reply is there.
     Close,
     /// A watch is armed when the reply says that the server has set it.
     Watch(Box<WatchNote>),
     /// The session has a node that dies with it when the reply says that it was made.
-    Ephemeral,
+    Ephemeral {
+        /// The operation's code.
+        op: i32,
+    },
     /// A watch is removed that nobody wants any more.
     Unwatch,
     /// The session reads who belongs to the ensemble.
@@ -50,6 +58,15 @@ impl Note {
             _ => None,
         }
     }
+
+    /// The code of an operation that not every server knows, or may not.
+    pub(crate) fn op(&self) -> Option<i32> {
+        match self {
+            Self::Plain { op } | Self::Ephemeral { op } => Some(*op),
+            Self::Unwatch => Some(op::REMOVE_WATCHES),
+            _ => None,
+        }
+    }
 }
 
 /// A server's reply. The body is for the puller to decode.
@@ -66,6 +83,14 @@ pub struct Reply {
     pub err: i32,
     /// The whole frame, header included: a slice of the read buffer.
     pub frame: Bytes,
+}
+
+impl Reply {
+    /// Whether the server says that it does not know the operation. It has not done anything,
+    /// and closes the connection.
+    pub fn is_unknown_operation(&self) -> bool {
+        is_unknown_operation(self.err, self.zxid)
+    }
 }
 
 /// There is no reply.
@@ -198,6 +223,9 @@ pub enum WhyLost {
     },
     /// The server sent something that makes no sense, and this is what.
     Protocol(String),
+    /// The server did not know an operation that somebody had asked for. It closes the
+    /// connection after saying so, and was not waited for.
+    UnknownOperation,
     /// The session had reason to give it up itself.
     GivenUp,
     /// The session left it for another one: its list of servers has changed, somebody asked for
@@ -214,6 +242,9 @@ impl fmt::Display for WhyLost {
                 write!(f, "the server answered nothing for {for_at_least:?}")
             }
             Self::Protocol(what) => write!(f, "the server sent {what}"),
+            Self::UnknownOperation => f.write_str(
+                "the server does not know an operation that was asked for, and closes it then",
+            ),
             Self::GivenUp => f.write_str("it was given up"),
             Self::Moved => f.write_str("it was left for another one"),
         }

@@ -1,5 +1,6 @@
 //! What a server sends: told apart by headers, matched with the line.
 
+use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use homing_transport::{Fate, Line};
 
 use crate::answer::{Answer, Cause, Note, Reply, Unanswered, WhyLost};
 use crate::config::Credentials;
+use crate::knowledge::{Knowledge, Known, is_unknown_operation};
 use crate::link::Link;
 use crate::session::is_config_event;
 use crate::status::{Failure, Status};
@@ -274,6 +276,9 @@ fn bad(error: DecodeError) -> WhyLost {
 /// What [`run`](Self::run) works on beside the line.
 pub(crate) struct Dispatch<'a> {
     pub(crate) last_zxid: &'a mut i64,
+    pub(crate) server: SocketAddr,
+    pub(crate) known: &'a mut Known,
+    pub(crate) knowledge: &'a Knowledge,
     pub(crate) reply_len_max: usize,
     pub(crate) status: &'a Status,
     pub(crate) watches: &'a Watches,
@@ -297,6 +302,8 @@ pub(crate) struct Dispatched {
     pub(crate) config_changed: bool,
     /// It was read by the session itself.
     pub(crate) config: Option<Reply>,
+    /// The server does not know some operation, and is about to close the connection.
+    pub(crate) is_unknown_operation: bool,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -347,7 +354,16 @@ impl Dispatch<'_> {
             if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
                 done.config = Some(reply.clone());
             }
-            match line.pop(answer) {
+            done.is_unknown_operation |= is_unknown_operation(header.err, header.zxid);
+            let note = line.pop(answer);
+            if let Some(op) = note.as_ref().and_then(Note::op)
+                && is_answered
+                && self.known.note(op, header)
+            {
+                // Before anybody can see the reply that has shown it.
+                self.knowledge.learn(self.server, *self.known);
+            }
+            match note {
                 Some(Note::Close) => done.closed = true,
                 Some(Note::Watch(note)) => {
                     let kind = match (header.err, note.kind) {
@@ -366,7 +382,9 @@ impl Dispatch<'_> {
                         None => {}
                     }
                 }
-                Some(Note::Ephemeral) => done.made_ephemeral |= !is_answered || header.err == 0,
+                Some(Note::Ephemeral { .. }) => {
+                    done.made_ephemeral |= !is_answered || header.err == 0;
+                }
                 Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
                 _ => {}
             }

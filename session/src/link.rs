@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::knowledge::Known;
 use crate::session::Return;
 use crate::timeouts;
 
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) address: SocketAddr,
+    /// What is known of the server.
+    pub(crate) known: Known,
     /// When the server last answered a request or a ping.
     pub(crate) progress_at: Instant,
     /// When something was last given to the driver.
@@ -58,6 +61,7 @@ impl Link {
     pub(crate) fn new(now: Instant, address: SocketAddr, session_timeout: Duration) -> Self {
         Self {
             address,
+            known: Known::default(),
             progress_at: now,
             sent_at: now,
             lease_from: now,

@@ -65,7 +65,7 @@ impl Stats {
             WhyLost::Silent { .. } => &mut self.lost_silent,
             WhyLost::Protocol(_) => &mut self.lost_protocol,
             WhyLost::Moved => &mut self.moved,
-            WhyLost::Closed | WhyLost::GivenUp => &mut self.lost_closed,
+            WhyLost::Closed | WhyLost::UnknownOperation | WhyLost::GivenUp => &mut self.lost_closed,
         };
         *count += 1;
     }

@@ -100,7 +100,7 @@ fn ephemeral_nodes_keep_it() {
     let request = Request {
         len: request_len(&body),
         within: None,
-        note: Note::Ephemeral,
+        note: Note::Ephemeral { op: op::CREATE2 },
     };
     let put = |xid, out: &mut _| {
         let header = homing_protocol::RequestHeader {

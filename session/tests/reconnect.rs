@@ -3,12 +3,13 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use homing_protocol::CreateMode;
-use homing_session::{Cause, Failure, SessionState, WhyLost};
-use homing_testkit::sim::{Behaviour, Lookup};
+use homing_protocol::{CreateMode, op};
+use homing_session::{Cause, Config, ConnectString, Failure, Session, SessionState, WhyLost};
+use homing_testkit::sim::{Behaviour, Lookup, Sim};
 use homing_testkit::{Server, ServerConfig};
 use homing_transport::Fate;
 
@@ -105,9 +106,7 @@ fn a_deadline_passes_without_a_connection_too() {
         path: "/".into(),
         watch: false,
     };
-    let ticket = world
-        .submit(homing_protocol::op::GET_DATA, &body, Some(3 * SECOND))
-        .unwrap();
+    let ticket = world.submit(op::GET_DATA, &body, Some(3 * SECOND)).unwrap();
     world.sim.run_for(3 * SECOND + Duration::from_millis(20));
     let unanswered = unanswered(ticket);
     assert_eq!(unanswered.fate, Fate::NotSent);
@@ -191,4 +190,40 @@ fn a_server_that_knows_less_than_we_have_seen_is_not_followed() {
             .iter()
             .all(|attempt| attempt.failure == Failure::ClosedInHandshake)
     );
+}
+
+/// A server that does not know an operation says so and closes. Nothing is sent in between that
+/// would only be lost.
+#[test]
+fn a_server_that_refuses_an_operation_is_given_up_at_once() {
+    let mut config = ServerConfig::default();
+    config.unknown_operations = vec![op::CREATE2];
+    let servers = "10.0.0.1".parse::<ConnectString>().unwrap().servers;
+    let (session, shared) = Session::new(Config::new(servers));
+    let sim = Sim::with_server(session, Server::new(config));
+    let mut world = World { sim, shared };
+    world.connect();
+    let id = world.session_id();
+    let knowledge = &Arc::clone(&world.shared).knowledge;
+    assert_eq!(knowledge.of(op::CREATE2), None);
+    let refused = world.create("/a", CreateMode::Persistent);
+    let sent = world.get("/");
+    let shared = Arc::clone(&world.shared);
+    let is_suspended =
+        |_: &Sim<Session>| matches!(shared.status.state(), SessionState::Suspended { .. });
+    assert!(world.sim.run_until(SECOND, is_suspended));
+    let SessionState::Suspended { why, .. } = world.state() else {
+        panic!("{}", world.state())
+    };
+    assert_eq!(why.why, WhyLost::UnknownOperation);
+    assert!(reply(refused).is_unknown_operation());
+    assert_eq!(knowledge.of(op::CREATE2), Some(false));
+    assert_eq!(unanswered(sent).fate, Fate::MaybeApplied);
+    let kept = world.get("/");
+    world.connect();
+    world.settle();
+    assert_eq!(world.session_id(), id);
+    assert_eq!(reply(kept).err, 0);
+    assert_eq!(knowledge.of(op::CREATE2), Some(false));
+    assert_eq!(knowledge.of(op::GET_DATA), Some(true));
 }

@@ -53,7 +53,7 @@ fn try_in(world: &World, era: u64) -> Result<(), Refused> {
     let request = Request {
         len: homing_protocol::request_len(&body),
         within: None,
-        note: homing_session::Note::Plain,
+        note: homing_session::Note::Plain { op: op::GET_DATA },
     };
     let header = |xid| homing_protocol::RequestHeader {
         xid,

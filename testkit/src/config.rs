@@ -62,9 +62,17 @@ pub struct ServerConfig {
     /// never do. Off: they say −1.
     pub events_tell_zxid: bool,
     /// Operations that the server does not know, by their codes in
-    /// [`op`](homing_protocol::op): they are refused as by an older server. None by default; a
-    /// server before 3.5 has none of 15 to 22 and of 103 to 107.
+    /// [`op`](homing_protocol::op): they are refused as by an older server, and a
+    /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
+    /// of 15 to 22 and of 103 to 107.
     pub unknown_operations: Vec<i32>,
+    /// Whether it may be asked for another configuration (`reconfigEnabled`). Off. With it on,
+    /// the answer is that of a server that stands alone.
+    pub reconfig_enabled: bool,
+    /// What is in `/zookeeper/config` from the start: empty as of a server that stands alone, or
+    /// the text of an ensemble's configuration. It is for clients to read, and has no other
+    /// effect.
+    pub ensemble: String,
     /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
     /// `None`, so nobody is.
     pub super_digest: Option<String>,
@@ -100,6 +108,8 @@ impl Default for ServerConfig {
             exists_needs_read: false,
             events_tell_zxid: false,
             unknown_operations: Vec::new(),
+            reconfig_enabled: false,
+            ensemble: String::new(),
             super_digest: None,
             sasl: None,
             required_schemes: Vec::new(),

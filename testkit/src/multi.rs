@@ -83,11 +83,18 @@ pub(crate) enum Write<'a> {
     NotOne(incoming::NullablePath<'a>),
 }
 
-/// Reads the whole list before anything is done. Any other operation in it spoils it.
-pub(crate) fn writes<'a>(reader: &mut Reader<'a>) -> Result<Vec<Write<'a>>, ErrorCode> {
+/// Reads the whole list before anything is done. Any other operation in it spoils it, and so
+/// does one that the server does not know.
+pub(crate) fn writes<'a>(
+    reader: &mut Reader<'a>,
+    unknown_operations: &[i32],
+) -> Result<Vec<Write<'a>>, ErrorCode> {
     let mut writes = Vec::new();
     while let Some(op) = malformed(incoming::multi_header(reader))? {
         writes.push(match op {
+            unknown if unknown_operations.contains(&unknown) => {
+                return Err(ErrorCode::MarshallingError);
+            }
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => {
                 Write::Create(op, malformed(incoming::Create::read(reader))?)
             }

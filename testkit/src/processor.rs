@@ -137,8 +137,8 @@ impl Server {
         }
     }
 
-    /// What a server says that was not told otherwise. Unlike other writes this one is read
-    /// before it takes a number.
+    /// What a server says that stands alone, if it was told to allow this at all. Unlike other
+    /// writes this one is read before it takes a number.
     fn reconfigure(
         &mut self,
         now: Now,
@@ -149,7 +149,10 @@ impl Server {
         let read = malformed(incoming::reconfig(&mut reader));
         let result = read.and_then(|()| {
             self.next_stamp(now);
-            Err(ErrorCode::ReconfigDisabled)
+            Err(match self.config.reconfig_enabled {
+                true => ErrorCode::Unimplemented,
+                false => ErrorCode::ReconfigDisabled,
+            })
         });
         self.answer(connection, xid, result, Reply::new());
     }
@@ -168,7 +171,8 @@ impl Server {
             return self.close_connection(connection);
         }
         let mut reply = Reply::new();
-        let multi = (header.op == op::MULTI).then(|| multi::writes(&mut reader));
+        let multi = (header.op == op::MULTI)
+            .then(|| multi::writes(&mut reader, &self.config.unknown_operations));
         if let Some(Ok(writes)) = &multi
             && writes.iter().any(multi::Write::lacks_path)
         {

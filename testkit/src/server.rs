@@ -191,7 +191,7 @@ impl Server {
     /// A server with an empty tree.
     pub fn new(config: ServerConfig) -> Self {
         Self {
-            tree: Tree::new(),
+            tree: Tree::new(&config.ensemble),
             watches: Watches::default(),
             sessions: Sessions::new(config.tick_time),
             last_zxid: config.first_zxid,

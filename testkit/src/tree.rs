@@ -83,6 +83,19 @@ impl Node {
         self.create_counter
     }
 
+    /// Where an ensemble keeps its configuration; a server that stands alone has nothing there.
+    fn config(ensemble: &str) -> Self {
+        let alone = Self::reserved(&[], -1, permission::READ);
+        match ensemble {
+            "" => alone,
+            text => Self {
+                data: Some(Bytes::copy_from_slice(text.as_bytes())),
+                version: -1,
+                ..alone
+            },
+        }
+    }
+
     fn reserved(children: &[&str], aversion: i32, permissions: i32) -> Self {
         let acl = Acl {
             permissions,
@@ -118,14 +131,14 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of an empty server.
-    pub(crate) fn new() -> Self {
+    /// The tree of an empty server, with this text for its configuration.
+    pub(crate) fn new(ensemble: &str) -> Self {
         let open = permission::ALL;
         let nodes = [
             ("/", Node::reserved(&["zookeeper"], 0, open)),
             ("/zookeeper", Node::reserved(&["config", "quota"], 0, open)),
             ("/zookeeper/quota", Node::reserved(&[], 0, open)),
-            (path::CONFIG, Node::reserved(&[], -1, permission::READ)),
+            (path::CONFIG, Node::config(ensemble)),
         ];
         Self {
             nodes: nodes
@@ -426,7 +439,7 @@ mod tests {
 
     #[test]
     fn an_empty_tree_has_the_stats_of_an_empty_server() {
-        let tree = Tree::new();
+        let tree = Tree::new("");
         let stat = |path| {
             let stat = tree.get(path).unwrap().stat();
             (
@@ -446,7 +459,7 @@ mod tests {
 
     #[test]
     fn cversion_counts_creations_and_deletions() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new("");
         tree.create("/p", new_node(Kind::Persistent), at(1))
             .unwrap();
         tree.create("/p/a", new_node(Kind::Persistent), at(2))
@@ -468,7 +481,7 @@ mod tests {
 
     #[test]
     fn everything_can_be_taken_back() {
-        let mut tree = Tree::new();
+        let mut tree = Tree::new("");
         tree.create("/p", new_node(Kind::Persistent), at(1))
             .unwrap();
         tree.create("/p/e", new_node(Kind::Ephemeral(7)), at(2))

@@ -174,6 +174,23 @@ fn reconfig_is_disabled() {
 }
 
 #[test]
+fn a_server_that_stands_alone_has_no_other_configuration() {
+    let mut rig = Rig::with(|config| {
+        config.reconfig_enabled = true;
+        config.ensemble = "server.1=a:2888:3888:participant\nversion=0".into();
+    });
+    let peer = rig.peer();
+    let body = Raw::from("ffffffff ffffffff ffffffff ffffffffffffffff");
+    let refused = rig.call(peer, op::RECONFIG, &body);
+    // It takes a number, and keeps the connection: the operation as such is known.
+    assert_eq!((refused.err(), refused.header.zxid), (-6, 2));
+    let node = rig.get(peer, "/zookeeper/config", false);
+    assert_eq!(node.err(), 0);
+    let text = b"\0\0\0\x2aserver.1=a:2888:3888:participant\nversion=0";
+    assert!(node.body().starts_with(text), "{:?}", node.body());
+}
+
+#[test]
 fn sasl_is_answered_with_null_by_a_server_that_has_none() {
     let mut rig = Rig::new();
     let peer = rig.peer();

@@ -341,3 +341,19 @@ fn reads_fail_one_by_one_and_set_no_watch() {
     assert_eq!(answer.body().len(), expected.len() + 68 + 9);
     assert_eq!(rig.server.watch_count(), 0);
 }
+
+/// A server before 3.5 knows no create2. It cannot read a list that has one, and says just that.
+#[test]
+fn an_operation_that_the_server_does_not_know_spoils_the_list() {
+    let mut rig = Rig::with(|config| config.unknown_operations = vec![op::CREATE2]);
+    let peer = rig.peer();
+    let spoilt = Multi::default()
+        .create("/a", CreateMode::Persistent)
+        .create_as(op::CREATE2, "/b", 0, None)
+        .run(&mut rig, peer);
+    assert_eq!((spoilt.err(), spoilt.header.zxid), (-5, 2));
+    assert!(!rig.server.node_exists("/a"));
+    let made = Multi::default().create("/a", CreateMode::Persistent);
+    assert_eq!(made.run(&mut rig, peer).err(), 0);
+    assert!(rig.server.node_exists("/a"));
+}

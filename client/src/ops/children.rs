@@ -60,8 +60,7 @@ impl<'a> GetChildren<'a> {
     }
 }
 
-/// The names of a node's children, and its stat. The names stay the bytes that arrived: going
-/// through them allocates nothing.
+/// The names of a node's children, and its stat: [`Names`] with a stat.
 ///
 /// ```
 /// let none = homing::Children::default();
@@ -69,9 +68,7 @@ impl<'a> GetChildren<'a> {
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Children {
-    count: usize,
-    /// `count` names, each behind its length; all are UTF-8.
-    names: Bytes,
+    names: Names,
     stat: Stat,
 }
 
@@ -83,28 +80,23 @@ impl Children {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.count
+        self.names.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.names.is_empty()
     }
 
     /// Their names, in the order in which the server sent them, which means nothing.
     pub fn iter(&self) -> ChildNames<'_> {
-        ChildNames {
-            left: self.count,
-            rest: &self.names,
-        }
+        self.names.iter()
     }
 
     /// Their names in alphabetical order, which for the names of sequential nodes with one
     /// prefix is the order of their creation.
     pub fn sorted(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self.iter().collect();
-        names.sort_unstable();
-        names
+        self.names.sorted()
     }
 }
 
@@ -119,11 +111,89 @@ impl<'a> IntoIterator for &'a Children {
 
 impl fmt::Debug for Children {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.names.fmt(f)
+    }
+}
+
+/// Names of children. They stay the bytes that arrived: going through them allocates nothing.
+///
+/// ```
+/// let none = homing::Names::default();
+/// assert!(none.is_empty() && none.sorted().is_empty());
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    count: usize,
+    /// `count` names, each behind its length; all are UTF-8.
+    names: Bytes,
+}
+
+impl Names {
+    /// So many names, each behind its length, that lie inside these bytes.
+    pub(super) fn new(count: usize, names: Bytes) -> Result<Self, DecodeError> {
+        let mut all = Self { count, names };
+        if all.iter().count() < count {
+            // Some name is not UTF-8. Rare, so it may cost a copy.
+            let mut reader = Reader::new(&all.names);
+            let mut names = BytesMut::with_capacity(all.names.len());
+            for _ in 0..count {
+                put_string(&mut names, &reader.string("child")?);
+            }
+            all.names = names.freeze();
+        }
+        Ok(all)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The names, in the order in which the server sent them, which means nothing.
+    pub fn iter(&self) -> ChildNames<'_> {
+        ChildNames {
+            left: self.count,
+            rest: &self.names,
+        }
+    }
+
+    /// The names in alphabetical order, which for those of sequential nodes with one prefix is
+    /// the order of their creation.
+    pub fn sorted(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.iter().collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl<'a> IntoIterator for &'a Names {
+    type Item = &'a str;
+    type IntoIter = ChildNames<'a>;
+
+    fn into_iter(self) -> ChildNames<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self).finish()
     }
 }
 
-/// The names in [`Children`].
+/// Without the stat.
+impl From<Children> for Names {
+    fn from(children: Children) -> Self {
+        children.names
+    }
+}
+
+/// The names in [`Children`] and in [`Names`].
 ///
 /// ```
 /// fn longest<'a>(names: homing::ops::ChildNames<'a>) -> Option<&'a str> {
@@ -189,16 +259,9 @@ impl Operation for GetChildren<'_> {
 
     fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Children, DecodeError> {
         let (count, names, stat) = reply::get_children2(frame)?;
-        let mut children = Children { count, names, stat };
-        if children.iter().count() < count {
-            // Some name is not UTF-8. Rare, so it may cost a copy.
-            let mut reader = Reader::new(&children.names);
-            let mut names = BytesMut::with_capacity(children.names.len());
-            for _ in 0..count {
-                put_string(&mut names, &reader.string("child")?);
-            }
-            children.names = names.freeze();
-        }
-        Ok(children)
+        Ok(Children {
+            names: Names::new(count, names)?,
+            stat,
+        })
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_protocol::{
-    Acl, CreateMode, DecodeError, ErrorCode, PathError, PathRef, Stat, Ttl, reply, validate_path,
+    Acl, CreateMode, DecodeError, ErrorCode, PathError, PathRef, Stat, Ttl, op, reply,
+    validate_path,
 };
-use homing_session::Note;
+use homing_session::{Note, Reply};
 
 use super::Path;
 use crate::client::{Client, Scope};
@@ -28,6 +29,13 @@ impl Client {
     ///
     /// All but containers can be [`sequential`](Request::sequential) too. Other combinations are
     /// an [`Error::Misuse`](crate::Error) when the request is made, before anything is sent.
+    ///
+    /// A server before 3.5 does not know the operation that tells the stat. It is found out the
+    /// first time that a node is made: the server refuses, and closes the connection, so that
+    /// requests behind it may end as [lost](crate::Error::ConnectionLost). This one, which has not
+    /// been applied, then goes to the end of the line once more, with its deadline anew, as the
+    /// older operation; one that was [submitted](Request::submit) does when its answer is
+    /// pulled. From then on that server is asked for no stat; see [`supports`](Client::supports).
     ///
     /// # Errors
     /// `NodeExists` if there is one, `NoNode` if its parent does not exist (see
@@ -72,6 +80,8 @@ pub struct Create<'a> {
     pub(super) is_container: bool,
     pub(super) ttl: Option<Duration>,
     pub(super) is_sequential: bool,
+    /// The server does not know create2, so it is asked for less.
+    pub(super) is_old: bool,
 }
 
 impl<'a> Request<Create<'a>> {
@@ -219,7 +229,10 @@ impl Operation for Create<'_> {
         Self: 'b;
 
     fn code(&self) -> i32 {
-        self.mode_or_default().op()
+        match self.mode_or_default().op() {
+            op::CREATE2 if self.is_old => op::CREATE,
+            op => op,
+        }
     }
 
     fn path(&self) -> &str {
@@ -256,16 +269,27 @@ impl Operation for Create<'_> {
         }
     }
 
-    fn prepare(&mut self, _scope: &Arc<Scope>) -> Note {
+    fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Created, DecodeError> {
+        if self.code() == op::CREATE {
+            return Ok(self.created(scope, &reply::create(frame)?, None));
+        }
+        let (path, stat) = reply::create2(frame)?;
+        Ok(self.created(scope, &path, Some(stat)))
+    }
+
+    fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
+        self.suit(scope);
+        let op = self.code();
         match self.is_ephemeral {
-            true => Note::Ephemeral,
-            false => Note::Plain,
+            true => Note::Ephemeral { op },
+            false => Note::Plain { op },
         }
     }
 
-    fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Created, DecodeError> {
-        let (path, stat) = reply::create2(frame)?;
-        Ok(self.created(scope, &path, Some(stat)))
+    fn fall_back(&mut self, refusal: &Reply) -> bool {
+        let falls = refusal.is_unknown_operation() && self.code() == op::CREATE2;
+        self.is_old |= falls;
+        falls
     }
 
     fn hint(&self, code: ErrorCode) -> Option<&'static str> {
@@ -279,7 +303,6 @@ impl Operation for Create<'_> {
             ErrorCode::Unimplemented if self.is_container => {
                 Some("containers take servers since 3.5.1")
             }
-            ErrorCode::Unimplemented => Some("it takes servers since 3.5.0"),
             _ => None,
         }
     }
@@ -295,7 +318,13 @@ impl<'a> Create<'a> {
             is_container: false,
             ttl: None,
             is_sequential: false,
+            is_old: false,
         }
+    }
+
+    /// Asks for no more than this session's server is known to know.
+    pub(super) fn suit(&mut self, scope: &Scope) {
+        self.is_old |= scope.core.shared.knowledge.of(op::CREATE2) == Some(false);
     }
 
     /// What a server says was made, in the terms of the handle.

@@ -112,15 +112,22 @@ impl Operation for Get<'_> {
 
     fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<Node, DecodeError> {
         let (data, stat) = reply::get_data(frame)?;
+        Ok(Node::new(data, stat))
+    }
+}
+
+impl Node {
+    /// With data that is a slice of the read buffer.
+    pub(super) fn new(data: Option<Bytes>, stat: Stat) -> Self {
         let is_null = data.is_none();
         let data = match data.unwrap_or_default() {
             small if small.len() < COPIED_BELOW => Bytes::copy_from_slice(&small),
             large => large,
         };
-        Ok(Node {
+        Self {
             data,
             is_null,
             stat,
-        })
+        }
     }
 }

@@ -3,26 +3,41 @@
 
 mod acl;
 mod children;
+mod config;
 mod create;
 mod delete;
+mod delete_recursive;
+mod descendants;
+mod ephemerals;
 mod exists;
 mod get;
+mod many;
 mod parents;
+mod read_many;
 mod set;
+mod set_or_create;
 mod sync;
 mod transaction;
+mod whoami;
 
 pub use crate::watcher::Watched;
 pub use acl::{GetAcl, NodeAcl, SetAcl};
-pub use children::{ChildNames, Children, GetChildren};
+pub use children::{ChildNames, Children, GetChildren, Names};
+pub use config::{EnsembleConfig, GetConfig, Member, Reconfig, Role};
 pub use create::{Create, Created};
 pub use delete::Delete;
+pub use delete_recursive::DeleteRecursive;
+pub use descendants::DescendantCount;
+pub use ephemerals::Ephemerals;
 pub use exists::Exists;
 pub use get::{Get, Node};
 pub use parents::CreateWithParents;
+pub use read_many::{Found, ReadMany};
 pub use set::Set;
+pub use set_or_create::{SetOrCreate, Written};
 pub use sync::Sync;
 pub use transaction::{Committed, Done, Transaction};
+pub use whoami::WhoAmI;
 
 use std::borrow::Cow;
 
@@ -43,10 +58,14 @@ impl Scope {
     /// The path as this handle knows it, of one that a server has sent. One that does not lie
     /// below the chroot is given as it is.
     pub(crate) fn client_path(&self, path: &str) -> String {
-        match path.strip_prefix(&*self.chroot) {
-            Some("") => "/".into(),
-            Some(below) if below.starts_with('/') => below.into(),
-            _ => path.into(),
+        self.path_below(path).unwrap_or(path).into()
+    }
+
+    /// The same, or `None` for one that does not lie below the chroot.
+    fn path_below<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match path.strip_prefix(&*self.chroot)? {
+            "" => Some("/"),
+            below => below.starts_with('/').then_some(below),
         }
     }
 }

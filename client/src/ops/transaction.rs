@@ -10,7 +10,7 @@ use homing_protocol::{
     Acl, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, Stat, op, reply,
     validate_path,
 };
-use homing_session::Note;
+use homing_session::{Note, Reply};
 
 use super::Path;
 use super::create::{Create, Created};
@@ -296,12 +296,26 @@ impl Operation for Transaction<'_> {
         })
     }
 
-    fn prepare(&mut self, _scope: &Arc<Scope>) -> Note {
-        let is_ephemeral = |op: &Op<'_>| matches!(op, Op::Create(create) if create.is_ephemeral);
-        match self.ops.iter().any(is_ephemeral) {
-            true => Note::Ephemeral,
-            false => Note::Plain,
+    fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
+        self.creates().for_each(|create| create.suit(scope));
+        let op = op::MULTI;
+        match self.creates().any(|create| create.is_ephemeral) {
+            true => Note::Ephemeral { op },
+            false => Note::Plain { op },
         }
+    }
+
+    /// A server that does not know create2 cannot read a transaction that has one, and says just
+    /// that: it keeps the connection.
+    fn fall_back(&mut self, refusal: &Reply) -> bool {
+        let mut falls = false;
+        if refusal.err == ErrorCode::MarshallingError.code() {
+            for create in self.creates().filter(|create| create.code() == op::CREATE2) {
+                create.is_old = true;
+                falls = true;
+            }
+        }
+        falls
     }
 
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, DecodeError> {
@@ -334,7 +348,20 @@ impl Operation for Transaction<'_> {
     }
 }
 
-impl Transaction<'_> {
+impl<'a> Transaction<'a> {
+    fn creates(&mut self) -> impl Iterator<Item = &mut Create<'a>> {
+        self.ops.iter_mut().filter_map(|op| match op {
+            Op::Create(create) => Some(create),
+            _ => None,
+        })
+    }
+
+    /// One more node is removed.
+    pub(super) fn deleting(mut self, path: &'a str) -> Self {
+        self.ops.push(Op::Delete(Delete::new(path.into())));
+        self
+    }
+
     fn misplace(&mut self, setting: &'static str) {
         self.misplaced.get_or_insert_with(|| match self.ops.last() {
             Some(op) => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use homing_protocol::{DecodeError, ErrorCode};
-use homing_session::{Note, SessionState};
+use homing_session::{Note, Reply, SessionState};
 use homing_transport::{Driver, Fate, Signal, Ticket, clock};
 
 use super::members::{Choice, Chosen, Members, Wish};
@@ -544,6 +544,10 @@ impl<O: Operation> Operation for Guarded<O> {
             true => Some(None),
             false => self.op.recover(code).map(Some),
         }
+    }
+
+    fn fall_back(&mut self, refusal: &Reply) -> bool {
+        self.op.fall_back(refusal)
     }
 
     fn hint(&self, code: ErrorCode) -> Option<&'static str> {

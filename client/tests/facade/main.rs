@@ -8,11 +8,13 @@
 mod acl;
 mod children;
 mod chroot;
+mod config;
 mod create_modes;
 mod env;
 mod errors;
 mod life;
 mod limits;
+mod many;
 mod nodes;
 mod order;
 mod parents;
@@ -25,6 +27,7 @@ mod support;
 mod tokio_only;
 mod transactions;
 mod watches;
+mod who_and_what;
 
 /// One `#[test]` for each body.
 macro_rules! tests {
@@ -135,6 +138,27 @@ macro_rules! everywhere {
                 a_client_reconnects
                 what_is_no_list_of_servers_is_refused
                 a_client_returns_to_a_preferred_server;
+            many:
+                each_read_has_an_outcome_of_its_own
+                thousands_of_reads
+                answers_that_are_too_large_are_asked_for_in_pieces
+                set_where_it_is_and_create_where_it_is_not
+                everybody_writes_and_deletes_at_once
+                a_tree_is_deleted
+                a_tree_at_a_version
+                what_may_not_be_deleted_is_named
+                children_that_appear_meanwhile_are_deleted_too
+                two_delete_the_same_tree
+                zxids_grow_with_what_is_seen;
+            who_and_what:
+                ephemerals_of_this_session
+                ephemerals_below_a_chroot
+                descendants_are_counted
+                who_this_is;
+            config:
+                a_server_that_stands_alone_has_no_members
+                no_server_here_can_be_reconfigured
+                a_configuration_is_watched;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
@@ -170,6 +194,11 @@ macro_rules! on_the_fake {
                 bad_paths_are_not_sent;
             parents:
                 as_few_requests_as_it_takes;
+            many:
+                a_good_guess_is_few_requests
+                reads_that_nobody_answers
+                a_tree_takes_few_requests
+                a_delete_that_is_cut_off;
             transactions:
                 a_lost_transaction_may_have_been_applied;
             life:

@@ -166,6 +166,7 @@ impl Session {
         }
         self.shared.queue.forget_dropped(&mut self.outbox);
         self.shared.status.update(|stats| stats.connections += 1);
+        link.known = self.shared.knowledge.connected(link.address);
         self.put_preamble(&mut link, authentications);
         self.seek_writable(now, link.read_only);
         self.following.ask();

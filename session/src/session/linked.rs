@@ -25,6 +25,9 @@ impl Session {
         let mut done = Dispatched::default();
         let dispatch = Dispatch {
             last_zxid: &mut self.last_zxid,
+            server: link.address,
+            known: &mut link.known,
+            knowledge: &self.shared.knowledge,
             reply_len_max: self.reply_len_max,
             status: &self.shared.status,
             watches: &self.shared.watches,
@@ -64,6 +67,10 @@ impl Session {
         }
         if let Err(why) = dispatched.and(read) {
             return self.give_up(why);
+        }
+        if done.is_unknown_operation {
+            // Whatever went out now would be lost for nothing.
+            return self.give_up(WhyLost::UnknownOperation);
         }
         self.announce();
         if let Some(config) = done.config {
@@ -153,7 +160,7 @@ impl Session {
             .queue
             .give_back(unsent, &mut self.outbox, |note| {
                 close_was_lost |= *note == Note::Close;
-                may_have_ephemerals |= *note == Note::Ephemeral;
+                may_have_ephemerals |= matches!(note, Note::Ephemeral { .. });
                 let cause = Cause::Lost(Arc::clone(&lost));
                 Err(Unanswered {
                     fate: Fate::MaybeApplied,

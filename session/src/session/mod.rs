@@ -41,6 +41,7 @@ use crate::connect_string::Server;
 use crate::control::{Control, Moved};
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
+use crate::knowledge::Knowledge;
 use crate::link::Link;
 use crate::login::Login;
 use crate::outside::{Ask, Inquiry};
@@ -70,6 +71,8 @@ pub struct Shared {
     /// The identities that every connection has.
     pub authentications: Authentications,
     control: Control,
+    /// Which operations the servers know.
+    pub knowledge: Knowledge,
     is_detached: AtomicBool,
     /// How many want the session to stay although nothing is asked of it.
     holds: AtomicUsize,
@@ -267,6 +270,7 @@ impl Session {
             watches: Watches::default(),
             authentications: Authentications::default(),
             control: Control::default(),
+            knowledge: Knowledge::default(),
             is_detached: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),

@@ -122,7 +122,7 @@ impl World {
         let request = Request {
             len: request_len(body),
             within,
-            note: Note::Plain,
+            note: Note::Plain { op },
         };
         self.shared.queue.try_submit(request, |xid, out| {
             put_request(out, RequestHeader { xid, op }, body);

@@ -1,0 +1,422 @@
+//! Reading and changing who the servers of the ensemble are.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_protocol::{DecodeError, ErrorCode, GetData, Stat, op, reply};
+use homing_session::WatchKind;
+
+use crate::client::{Client, Scope};
+use crate::error::Error;
+use crate::request::{Operation, Request, sealed};
+use crate::watcher::Read;
+
+/// Where the ensemble's configuration is, whatever the chroot.
+const CONFIG_PATH: &str = "/zookeeper/config";
+
+impl Client {
+    /// Reads the ensemble's configuration: its members and the version. No chroot counts here:
+    /// the node is `/zookeeper/config` for every handle, in errors and in events too.
+    ///
+    /// With [`.watch()`](Request::watch) the next change of it is told.
+    ///
+    /// A server that stands alone has no members, and no version. It takes servers since 3.5.0.
+    ///
+    /// # Errors
+    /// `NoNode` from an older server, `NoAuth` if the node was closed to this client.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let text = "server.1=zk1:2888:3888:participant;0.0.0.0:2181\nversion=100000000";
+    /// # let server = homing_testkit::FakeServer::builder().config(|config| config.ensemble = text.into());
+    /// # let server = server.start().unwrap();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let (config, changed) = client.config().watch().await?;
+    /// for member in &config.members {
+    ///     println!("{}: {}", member.id, member.addresses.join(" and "));
+    /// }
+    /// assert_eq!(config.version, Some(0x1_0000_0000));
+    /// # drop(changed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn config(&self) -> Request<GetConfig> {
+        Request::new(&self.unrooted(), GetConfig { watch: false })
+    }
+
+    /// Changes who the servers of the ensemble are, and gives the new configuration. Either some
+    /// join and leave, or all members are given.
+    ///
+    /// Servers allow it only with `reconfigEnabled=true`, and only to who may write
+    /// `/zookeeper/config`: by default that is the super user alone.
+    ///
+    /// # Errors
+    /// `ReconfigDisabled` if it is switched off, `NoAuth` without the permission, `BadVersion` if
+    /// the configuration is not at the version that was asked for, `ReconfigInProgress` while
+    /// another one is under way, `NewConfigNoQuorum` if too few of the new members are connected
+    /// and up to date, `BadArguments` if a server's text is not one or nobody would be left,
+    /// `Unimplemented` from a server that stands alone. That a server leads that is to leave is
+    /// no error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let config = client.config().await?;
+    /// let mut change = client
+    ///     .reconfig()
+    ///     .join("server.4=zk4:2888:3888:participant;2181")
+    ///     .leave(1);
+    /// if let Some(version) = config.version {
+    ///     change = change.from_config(version); // and no other
+    /// }
+    /// let error = change.await.unwrap_err();
+    /// assert_eq!(error.code(), Some(homing::ErrorCode::ReconfigDisabled));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfig<'a>(&self) -> Request<Reconfig<'a>> {
+        Request::new(&self.unrooted(), Reconfig::default())
+    }
+
+    /// The same client without a chroot.
+    fn unrooted(&self) -> Arc<Scope> {
+        Arc::new(Scope {
+            core: Arc::clone(&self.scope.core),
+            chroot: String::new(),
+            hold: self.scope.hold.clone(),
+        })
+    }
+}
+
+/// The operation of [`Client::config`].
+///
+/// ```
+/// use homing::{Client, Request, ops::{GetConfig, Watched}};
+/// fn follow(client: &Client) -> Request<Watched<GetConfig>> {
+///     client.config().watch()
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct GetConfig {
+    watch: bool,
+}
+
+impl sealed::Sealed for GetConfig {}
+
+impl Read for GetConfig {
+    const KIND: WatchKind = WatchKind::Data;
+
+    fn set_watch(&mut self) {
+        self.watch = true;
+    }
+}
+
+impl Operation for GetConfig {
+    type Output = EnsembleConfig;
+    const NAME: &'static str = "config";
+    type Body<'b> = GetData<'b>;
+
+    fn code(&self) -> i32 {
+        op::GET_DATA
+    }
+
+    fn path(&self) -> &str {
+        CONFIG_PATH
+    }
+
+    fn body<'b>(&'b self, scope: &'b Scope) -> GetData<'b> {
+        GetData {
+            path: scope.server_path(CONFIG_PATH),
+            watch: self.watch,
+        }
+    }
+
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<EnsembleConfig, DecodeError> {
+        EnsembleConfig::decode(frame)
+    }
+}
+
+/// The operation of [`Client::reconfig`].
+///
+/// ```
+/// use homing::{Client, Request, ops::Reconfig};
+/// fn remove<'a>(client: &Client, id: i64) -> Request<Reconfig<'a>> {
+///     client.reconfig().leave(id)
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Reconfig<'a> {
+    joining: Option<String>,
+    leaving: Option<String>,
+    members: Option<Cow<'a, str>>,
+    from_config: Option<i64>,
+}
+
+impl<'a> Request<Reconfig<'a>> {
+    /// A server joins, or one with this number changes:
+    /// `server.N=host:port:port[:role];[host:]port`, as in the configuration file of a server.
+    pub fn join(mut self, server: impl fmt::Display) -> Self {
+        append(&mut self.op.joining, server);
+        self
+    }
+
+    /// The server with this number leaves.
+    pub fn leave(mut self, id: i64) -> Self {
+        append(&mut self.op.leaving, id);
+        self
+    }
+
+    /// All members, in place of those that are there: servers as for [`join`](Self::join), with
+    /// line ends or commas between them. It excludes `join` and `leave`.
+    pub fn members(mut self, members: impl Into<Cow<'a, str>>) -> Self {
+        self.op.members = Some(members.into());
+        self
+    }
+
+    /// Only if the configuration is at this version ([`EnsembleConfig::version`]); by default at
+    /// any.
+    pub fn from_config(mut self, version: i64) -> Self {
+        self.op.from_config = Some(version);
+        self
+    }
+}
+
+fn append(list: &mut Option<String>, item: impl fmt::Display) {
+    let comma = if list.is_some() { "," } else { "" };
+    let list = list.get_or_insert_default();
+    *list += &format!("{comma}{item}");
+}
+
+impl sealed::Sealed for Reconfig<'_> {}
+
+impl Operation for Reconfig<'_> {
+    type Output = EnsembleConfig;
+    const NAME: &'static str = "reconfig";
+    type Body<'b>
+        = homing_protocol::Reconfig<'b>
+    where
+        Self: 'b;
+
+    fn code(&self) -> i32 {
+        op::RECONFIG
+    }
+
+    fn path(&self) -> &str {
+        CONFIG_PATH
+    }
+
+    fn check_path(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn check_settings(&self) -> Result<(), String> {
+        let by_one = self.joining.is_some() || self.leaving.is_some();
+        match (by_one, self.members.is_some()) {
+            (false, false) => {
+                Err("nobody is to `join` or `leave`, and no `members` are given".into())
+            }
+            (true, true) => Err("`members` excludes `join` and `leave`".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn body<'b>(&'b self, _: &'b Scope) -> homing_protocol::Reconfig<'b> {
+        homing_protocol::Reconfig {
+            joining: self.joining.as_deref(),
+            leaving: self.leaving.as_deref(),
+            members: self.members.as_deref(),
+            from_config: self.from_config.unwrap_or(-1),
+        }
+    }
+
+    fn decode(&mut self, _: &Scope, frame: &Bytes) -> Result<EnsembleConfig, DecodeError> {
+        EnsembleConfig::decode(frame)
+    }
+
+    fn hint(&self, code: ErrorCode) -> Option<&'static str> {
+        match code {
+            ErrorCode::Unimplemented => {
+                Some("the server stands alone and has no ensemble, or is older than 3.5.0")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Who the servers of an ensemble are.
+///
+/// ```
+/// let config = homing::EnsembleConfig::parse(
+///     "server.1=zk1:2888:3888:participant;0.0.0.0:2181\n\
+///      server.2=zk2:2888:3888:observer\n\
+///      version=1a",
+/// );
+/// assert_eq!((config.members.len(), config.version), (2, Some(0x1a)));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EnsembleConfig {
+    /// Its servers.
+    pub members: Vec<Member>,
+    /// Which configuration it is: what [`from_config`](Request::<Reconfig>::from_config) takes.
+    /// `None` from a server that stands alone.
+    pub version: Option<i64>,
+    /// Lines of the text that are none of the above, such as groups and weights.
+    pub others: Vec<String>,
+    /// The text, as the server has it.
+    pub raw: Bytes,
+    /// The stat of its node.
+    pub stat: Stat,
+}
+
+/// A server of an ensemble.
+///
+/// ```
+/// use homing::{EnsembleConfig, Role};
+/// let config = EnsembleConfig::parse("server.3=10.0.0.3:2888:3888:observer;2181");
+/// let member = &config.members[0];
+/// assert_eq!((member.id, member.role), (3, Role::Observer));
+/// assert_eq!(member.addresses, ["10.0.0.3:2888:3888"]);
+/// assert_eq!(member.client_address.as_deref(), Some("2181"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its number.
+    pub id: i64,
+    /// Where the other servers reach it, `host:port:port` each: the first port is that of the
+    /// leader, the second that of elections. Mostly one.
+    pub addresses: Vec<String>,
+    /// Whether it votes.
+    pub role: Role,
+    /// Where clients reach it: `port` or `host:port`, if that is part of the configuration. (A
+    /// host of `0.0.0.0` means all of its addresses.)
+    pub client_address: Option<String>,
+}
+
+/// What a server does in its ensemble.
+///
+/// ```
+/// assert_ne!(homing::Role::Participant, homing::Role::Observer);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It votes.
+    Participant,
+    /// It follows without a vote.
+    Observer,
+}
+
+impl EnsembleConfig {
+    /// Reads the text of a configuration. What makes no sense ends up in
+    /// [`others`](Self::others).
+    pub fn parse(text: &str) -> Self {
+        let mut config = Self::default();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let version = |hex| i64::from_str_radix(hex, 16).ok();
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            if let Some(member) = Member::parse(key, value) {
+                config.members.push(member);
+            } else if key == "version" && version(value).is_some() {
+                config.version = version(value);
+            } else {
+                config.others.push(line.into());
+            }
+        }
+        config.raw = Bytes::copy_from_slice(text.as_bytes());
+        config
+    }
+
+    fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
+        let (data, stat) = reply::get_data(frame)?;
+        let raw = Bytes::copy_from_slice(&data.unwrap_or_default());
+        Ok(Self {
+            raw: raw.clone(),
+            stat,
+            ..Self::parse(&String::from_utf8_lossy(&raw))
+        })
+    }
+}
+
+impl Member {
+    fn parse(key: &str, value: &str) -> Option<Self> {
+        let id = key.strip_prefix("server.")?.parse().ok()?;
+        let (peers, client) = match value.split_once(';') {
+            Some((peers, client)) => (peers, Some(client.to_owned())),
+            None => (value, None),
+        };
+        let (addresses, role) = match peers.rsplit_once(':') {
+            Some((addresses, "participant")) => (addresses, Role::Participant),
+            Some((addresses, "observer")) => (addresses, Role::Observer),
+            _ => (peers, Role::Participant),
+        };
+        Some(Self {
+            id,
+            addresses: addresses.split('|').map(Into::into).collect(),
+            role,
+            client_address: client,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_configurations() {
+        let text = "server.1=a:2888:3888:participant;0.0.0.0:2181\n\
+                    server.2=[::1]:2888:3888|b:2889:3889:observer;[::1]:2181\n\
+                    server.-3=c:2888:3888\n\
+                    group.1=1:2\n\
+                    server.x=d:1:2\n\
+                    \n\
+                    nonsense\n\
+                    version=10000000f";
+        let config = EnsembleConfig::parse(text);
+        assert_eq!(config.version, Some(0x1_0000_000f));
+        assert_eq!(config.others, ["group.1=1:2", "server.x=d:1:2", "nonsense"]);
+        assert_eq!(config.raw, text);
+        let rows: Vec<_> = config
+            .members
+            .iter()
+            .map(|member| {
+                (
+                    member.id,
+                    member.addresses.join(" "),
+                    member.role,
+                    member.client_address.as_deref(),
+                )
+            })
+            .collect();
+        let expected = [
+            (
+                1,
+                "a:2888:3888".into(),
+                Role::Participant,
+                Some("0.0.0.0:2181"),
+            ),
+            (
+                2,
+                "[::1]:2888:3888 b:2889:3889".into(),
+                Role::Observer,
+                Some("[::1]:2181"),
+            ),
+            (-3, "c:2888:3888".into(), Role::Participant, None),
+        ];
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn texts_that_are_none() {
+        assert_eq!(EnsembleConfig::parse(""), EnsembleConfig::default());
+        let config = EnsembleConfig::parse("version=\nversion=xyz\n=\nserver.=\n");
+        assert_eq!((config.version, config.members.len()), (None, 0));
+        assert_eq!(config.others, ["version=", "version=xyz", "=", "server.="]);
+    }
+}
