@@ -181,13 +181,13 @@ fn an_ensemble_that_is_back_is_found_soon() {
     let mut all_waits = Vec::new();
     for behaviour in [Behaviour::Refuse, Behaviour::AcceptAndClose] {
         for outage in outages.map(MS) {
-            let mut waits: Vec<_> = (0..CLIENTS / 2)
+            let mut waits: Vec<_> = (0..CLIENTS / 5)
                 .map(|seed| wait_after(outage, behaviour, seed))
                 .collect();
             let (half, most, longest) = spread(&mut waits);
             println!("{behaviour:?} for {outage:?}: p50 {half:?}, p99 {most:?}, max {longest:?}");
             // Of so few, half may be a little late by chance.
-            assert!(half <= MS(400) && most <= SECOND && longest <= 2 * SECOND);
+            assert!(half <= MS(450) && most <= SECOND && longest <= 2 * SECOND);
             all_waits.append(&mut waits);
         }
     }
