@@ -38,6 +38,8 @@ use crate::srv::SrvResolver;
 /// | [`read_only`](Self::read_only) | not allowed |
 /// | [`follow_reconfig`](Self::follow_reconfig) | no |
 /// | [`prefer`](Self::prefer) | no server |
+/// | [`watch_backlog`](Self::watch_backlog) | 1,024 events |
+/// | [`watches_warn_above`](Self::watches_warn_above) | 100,000 |
 /// | [`default_acl`](Self::default_acl) | [`Acl::open`] |
 /// | [`sasl`](Self::sasl) | none |
 /// | [`login`](Self::login) | nobody in particular |
@@ -367,6 +369,22 @@ impl Builder {
         self
     }
 
+    /// How many events each [`PersistentWatcher`](crate::PersistentWatcher) keeps until they are
+    /// asked for; 1,024 by default. What comes then is counted and not kept:
+    /// [`WatchItem::Overflow`](crate::WatchItem) stands in its place.
+    pub fn watch_backlog(mut self, events: usize) -> Self {
+        self.config.watch_backlog = events;
+        self
+    }
+
+    /// How many watches may be armed at once before a warning goes to the log, which happens
+    /// once; 100,000 by default. Watchers that are kept and never dropped cost memory here and at
+    /// the servers; [`Client::watches`] shows where they are.
+    pub fn watches_warn_above(mut self, watches: usize) -> Self {
+        self.config.watches_warn_above = watches;
+        self
+    }
+
     /// The access control list of every node that is made without one of its own: one [`Acl`],
     /// or a slice or vector of them. By default [`Acl::open`], and open means open: whoever
     /// reaches the servers can read, change and delete such a node. Access control lists are the
@@ -539,6 +557,9 @@ impl Builder {
             && prefer.return_after() < RETURN_AFTER_MIN
         {
             return misuse("the time to return to preferred servers is less than 100 ms");
+        }
+        if self.config.watch_backlog == 0 {
+            return misuse("the backlog of a watch is zero, which leaves no room for any event");
         }
         if self.settings.acl.is_empty() {
             return misuse("the default access control list is empty, which no server accepts");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use homing_protocol::{Acl, Empty, RequestHeader, op, put_request, request_len, validate_path};
 use homing_session::{
     Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, Note, SessionEnd, SessionState,
-    Shared, Stats as SessionStats,
+    Shared, Stats as SessionStats, WatchedPath,
 };
 use homing_transport::{
     Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on, clock,
@@ -89,6 +89,12 @@ use crate::state::StateChanges;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A [`watch`](Self::watch) goes on: a [`PersistentWatcher`](crate::PersistentWatcher) is a stream
+/// of all that happens to a node or, with `.recursive()`, to everything below it as well. It says
+/// where it has a gap, since servers do not catch up with it after a lost connection, and
+/// [`changed_since`](Self::changed_since) asks which nodes have changed meanwhile.
+/// [`watches`](Self::watches) lists all that is watched.
 ///
 /// # Who may do what
 /// Nodes are open to everybody unless they are created with an access control list: see
@@ -335,6 +341,34 @@ impl Client {
             watches: shared.watches.armed(),
             session: shared.status.stats().map_instants(clock::awake),
         }
+    }
+
+    /// All that is watched now at this handle's root and below, by any handle of the session, path
+    /// by path in their order. For finding out who forgets to drop watchers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let (_, _created) = client.exists("/a").watch().await?;
+    /// let _changes = client.watch("/a").recursive().await?;
+    /// let watches = client.watches();
+    /// assert_eq!(watches.len(), 1);
+    /// assert_eq!((watches[0].path.as_str(), watches[0].exist, watches[0].recursive), ("/a", 1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watches(&self) -> Vec<WatchedPath> {
+        let mut watches = self.shared().watches.report();
+        watches.retain_mut(|watched| match self.scope.path_below(&watched.path) {
+            Some(path) => {
+                watched.path = path.into();
+                true
+            }
+            None => false,
+        });
+        watches
     }
 
     /// Why the session has ended, with all there is to know: when a server was last heard, how

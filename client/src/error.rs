@@ -8,6 +8,7 @@ use std::time::Duration;
 use homing_protocol::{DecodeError, ErrorCode, PathError};
 use homing_session::{
     Attempt, Cause, ConnectStringError, ConnectionLost, SessionEnd, Unanswered, Unavailable,
+    WatchEnd,
 };
 use homing_transport::{Fate, MustNotBlock, StartError};
 
@@ -94,6 +95,14 @@ pub enum Error {
         request: Subject,
         /// How often all servers were tried, and what went wrong last with each.
         unavailable: Arc<Unavailable>,
+    },
+    /// A persistent watch is over: the session has moved to a server that does not have such
+    /// watches. The session goes on, and so do one-shot watches.
+    WatchEnded {
+        /// What was watched.
+        request: Subject,
+        /// Which server it is, and what it said.
+        end: WatchEnd,
     },
     /// The client was closed before this was asked, or while it waited. It was not applied.
     Closed {
@@ -200,6 +209,7 @@ impl Error {
             | Self::Deadline { request, .. }
             | Self::SessionEnded { request, .. }
             | Self::Unavailable { request, .. }
+            | Self::WatchEnded { request, .. }
             | Self::Closed { request }
             | Self::Busy { request }
             | Self::ReplyTooLarge { request, .. }
@@ -307,6 +317,7 @@ impl fmt::Display for Error {
                 request,
                 unavailable,
             } => write!(f, "{request}: {unavailable}; it was not sent"),
+            Self::WatchEnded { request, end } => write!(f, "{request}: {end}"),
             Self::Closed { request } => {
                 write!(f, "{request}: the client was closed; it was not sent")
             }
@@ -456,7 +467,7 @@ fn advice(op: &str, code: ErrorCode) -> Option<Cow<'static, str>> {
 
 /// Whether it is about no path, or about several.
 fn has_no_path(op: &str) -> bool {
-    matches!(op, "transaction" | "read_many" | "whoami")
+    matches!(op, "transaction" | "read_many" | "whoami" | "changed_since")
 }
 
 /// Whether it changes nothing at the server.
@@ -473,6 +484,7 @@ fn is_read(op: &str) -> bool {
             | "descendant_count"
             | "read_many"
             | "whoami"
+            | "changed_since"
     )
 }
 

@@ -27,6 +27,8 @@ pub enum Feature {
     /// Nodes with a [time to live](crate::Request::<crate::ops::Create>::ttl) (3.5.3). A server
     /// that knows them may have them switched off, which this does not tell.
     Ttl,
+    /// [`Client::watch`] (3.6.0).
+    PersistentWatches,
     /// [`Client::read_many`] (3.6.0).
     MultiRead,
     /// [`Client::ephemerals`] (3.6.0).
@@ -45,6 +47,7 @@ impl Feature {
             Self::RemoveWatches => op::REMOVE_WATCHES,
             Self::Container => op::CREATE_CONTAINER,
             Self::Ttl => op::CREATE_TTL,
+            Self::PersistentWatches => op::ADD_WATCH,
             Self::MultiRead => op::MULTI_READ,
             Self::Ephemerals => op::GET_EPHEMERALS,
             Self::DescendantCount => op::GET_ALL_CHILDREN_NUMBER,

@@ -39,6 +39,7 @@ mod feature;
 mod helper;
 mod login;
 pub mod ops;
+mod persistent;
 mod pinned;
 pub mod pool;
 mod request;
@@ -58,21 +59,22 @@ pub use feature::Feature;
 pub use helper::BoxError;
 pub use homing_protocol::{Acl, ErrorCode, Id, Identity, PathError, Stat, permission};
 pub use homing_session::{
-    Attempt, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials, EventType,
-    ExpiryReport, Failure, Host, OnExpiry, Peer, Renewal, SaslError, SaslExchange, SaslMechanism,
-    SaslRefusal, SaslStep, Secret, Server, SessionEnd, SessionState, StateChange,
-    Stats as SessionStats, Unavailable, WatchEvent, WhyLost,
+    Attempt, Changed, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials,
+    EventType, ExpiryReport, Failure, Gap, Host, OnExpiry, Peer, Renewal, SaslError, SaslExchange,
+    SaslMechanism, SaslRefusal, SaslStep, Secret, Server, SessionEnd, SessionState, StateChange,
+    Stats as SessionStats, Unavailable, WatchEvent, WatchItem, WatchedPath, WhyLost,
 };
 pub use homing_transport::{Fate, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
 pub use ops::{
-    Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node, NodeAcl, Role,
-    Written,
+    Changes, Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node,
+    NodeAcl, Role, Written,
 };
+pub use persistent::PersistentWatcher;
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;
 pub use servers::Reconnect;
 pub use srv::SrvResolver;
 pub use state::StateChanges;
-pub use watcher::{Read, Watcher};
+pub use watcher::{Read, Watchable, Watcher};

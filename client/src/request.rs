@@ -113,6 +113,13 @@ pub trait Operation: sealed::Sealed + Unpin {
         let _ = zxid;
     }
 
+    /// Called when it takes its place in line, under the queue's lock: what is to be sent where
+    /// that depends on the requests before it. It may become shorter, and not longer.
+    #[doc(hidden)]
+    fn line_up(&mut self, scope: &Scope) {
+        let _ = scope;
+    }
+
     /// Turns the body of a successful reply into what the caller asked for.
     #[doc(hidden)]
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError>;
@@ -495,8 +502,9 @@ impl<O> fmt::Debug for Pending<O> {
 impl<O: Operation> Request<O> {
     fn try_submit(&mut self, era: u64, len: usize) -> Result<Ticket<Answer>, Refused> {
         let submission = self.submission(len);
-        let queue = &self.scope.core.shared.queue;
-        queue.try_submit_in(era, submission, |xid, out| self.encode(xid, out))
+        let Self { scope, op, .. } = self;
+        let queue = &scope.core.shared.queue;
+        queue.try_submit_in(era, submission, |xid, out| encode(scope, op, xid, out))
     }
 
     fn submit_with(
@@ -505,8 +513,11 @@ impl<O: Operation> Request<O> {
         permit: Permit<Note, Answer>,
     ) -> Result<Ticket<Answer>, Refused> {
         let submission = self.submission(permit.len());
-        let queue = &self.scope.core.shared.queue;
-        queue.submit_in(era, permit, submission, |xid, out| self.encode(xid, out))
+        let Self { scope, op, .. } = self;
+        let queue = &scope.core.shared.queue;
+        queue.submit_in(era, permit, submission, |xid, out| {
+            encode(scope, op, xid, out)
+        })
     }
 
     /// The sync that goes before this request, with the same deadline.
@@ -529,17 +540,6 @@ impl<O: Operation> Request<O> {
             within: self.deadline,
             note: self.op.prepare(&self.scope),
         }
-    }
-
-    fn encode(&self, xid: i32, out: &mut BytesMut) {
-        put_request(
-            out,
-            RequestHeader {
-                xid,
-                op: self.op.code(),
-            },
-            &self.op.body(&self.scope),
-        );
     }
 
     fn pending(
@@ -587,4 +587,11 @@ impl<O: Operation> Request<O> {
     fn refused(&self, era: u64, refused: Refused) -> Error {
         self.scope.refused(self.op.subject(), era, refused)
     }
+}
+
+/// Runs under the queue's lock.
+fn encode<O: Operation>(scope: &Scope, op: &mut O, xid: i32, out: &mut BytesMut) {
+    op.line_up(scope);
+    let header = RequestHeader { xid, op: op.code() };
+    put_request(out, header, &op.body(scope));
 }

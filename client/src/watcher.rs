@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream;
 use homing_protocol::{DecodeError, ErrorCode};
 use homing_session::{Note, WatchEvent, WatchKind, WatchTicket};
 use homing_transport::{Fate, block_on};
@@ -16,25 +17,37 @@ use crate::client::Scope;
 use crate::error::{Error, Subject};
 use crate::request::{Operation, Request, sealed};
 
-/// A read: what can be watched, and preceded by a sync. Implemented by the operations of
+/// A read: what can be preceded by a sync. Implemented by the operations of
+/// [`Client::get`](crate::Client::get), [`exists`](crate::Client::exists) and
+/// [`children`](crate::Client::children), with a watch or without.
+///
+/// ```
+/// use homing::{Read, Request};
+/// fn newest<O: Read>(read: Request<O>) -> Request<O> {
+///     read.synced()
+/// }
+/// ```
+pub trait Read: Operation {}
+
+/// A read that can be watched. Implemented by the operations of
 /// [`Client::get`](crate::Client::get), [`exists`](crate::Client::exists) and
 /// [`children`](crate::Client::children).
 ///
 /// ```
-/// use homing::{Read, Request, ops::Watched};
-/// fn watch<O: Read>(read: Request<O>) -> Request<Watched<O>> {
-///     read.synced().watch()
+/// use homing::{Request, Watchable, ops::Watched};
+/// fn watch<O: Watchable>(read: Request<O>) -> Request<Watched<O>> {
+///     read.watch().synced()
 /// }
 /// ```
-pub trait Read: Operation {
+pub trait Watchable: Read {
     #[doc(hidden)]
     const KIND: WatchKind;
 
     #[doc(hidden)]
-    fn set_watch(&mut self);
+    fn set_watch(&mut self, watch: bool);
 }
 
-impl<O: Read> Request<O> {
+impl<O: Watchable> Request<O> {
     /// Has the server tell of the next change: the answer comes with a [`Watcher`].
     ///
     /// | request | told of |
@@ -65,11 +78,13 @@ impl<O: Read> Request<O> {
     /// ```
     pub fn watch(self) -> Request<Watched<O>> {
         self.map(|mut op| {
-            op.set_watch();
+            op.set_watch(true);
             Watched { op, watcher: None }
         })
     }
+}
 
+impl<O: Read> Request<O> {
     /// Puts a sync in line right before it, so that it sees everything that was written, by
     /// anybody, before it was submitted. Costs no time of its own on the way; the server waits
     /// for its leader.
@@ -108,7 +123,9 @@ pub struct Watched<O> {
 
 impl<O> sealed::Sealed for Watched<O> {}
 
-impl<O: Read> Operation for Watched<O> {
+impl<O: Watchable> Read for Watched<O> {}
+
+impl<O: Watchable> Operation for Watched<O> {
     type Output = (O::Output, Watcher);
     const NAME: &'static str = O::NAME;
     type Body<'b>
@@ -144,6 +161,13 @@ impl<O: Read> Operation for Watched<O> {
         Note::Watch(Box::new(note))
     }
 
+    fn line_up(&mut self, scope: &Scope) {
+        if let Some(watcher) = &self.watcher {
+            let watches = &scope.core.shared.watches;
+            self.op.set_watch(watches.line_up(&watcher.watch));
+        }
+    }
+
     fn decode(&mut self, scope: &Scope, frame: &Bytes) -> Result<Self::Output, DecodeError> {
         let output = self.op.decode(scope, frame)?;
         Ok((output, self.take_watcher()))
@@ -163,7 +187,8 @@ impl<O> Watched<O> {
     }
 }
 
-/// Waits for one change of one node: a future of its event. See [`Request::watch`].
+/// Waits for one change of one node: a future of its event. See [`Request::watch`]. As a stream
+/// it has that event, and ends; [`PersistentWatcher`](crate::PersistentWatcher) goes on.
 ///
 /// It stays pending while the session is suspended. Dropping it ends the watch, at the server too
 /// once no other watcher of this client is left on that path.
@@ -231,9 +256,35 @@ impl Watcher {
         block_on(&*core.driver, waiting).map_err(Error::must_not_block)?
     }
 
+    /// Its event, or that the session is over; then `None`. A watcher that is a future can be
+    /// awaited as often as it takes, in a `select` say, and is not used up.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let (_, mut created) = client.exists("/flag").watch().await?;
+    /// client.create("/flag", b"").await?;
+    /// assert!(matches!(created.next().await, Some(Ok(_))));
+    /// assert!(created.next().await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next(&mut self) -> Option<Result<WatchEvent, Error>> {
+        poll_fn(|cx| self.poll_next_event(cx)).await
+    }
+
     /// The node that is watched, as the handle knows it.
     pub fn path(&self) -> String {
         self.scope.client_path(&self.watch.path)
+    }
+
+    fn poll_next_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<WatchEvent, Error>>> {
+        match self.is_done {
+            true => Poll::Ready(None),
+            false => self.poll_event(cx).map(Some),
+        }
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<WatchEvent, Error>> {
@@ -263,6 +314,14 @@ impl Future for Watcher {
     /// If it is polled again after it was ready, like most futures.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_event(cx)
+    }
+}
+
+impl Stream for Watcher {
+    type Item = Result<WatchEvent, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_next_event(cx)
     }
 }
 

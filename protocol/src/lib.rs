@@ -63,6 +63,7 @@ mod path;
 pub mod reply;
 mod request;
 mod text;
+mod watching;
 
 pub use codec::{DecodeError, DecodeErrorKind, Reader, Record, put_buffer, put_count, put_string};
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN_MAX, SessionPassword};
@@ -80,3 +81,4 @@ pub use request::{
     GetChildren, GetData, GetEphemerals, PathRef, Reconfig, RemoveWatches, SetAcl, SetData, Sync,
     Ttl, WatcherType, put_request, request_len,
 };
+pub use watching::{AddWatch, AddWatchMode, SetWatches};

@@ -56,11 +56,11 @@ impl<'a> PathRef<'a> {
         Self { chroot, path: name }
     }
 
-    fn encoded_len(self) -> usize {
+    pub(crate) fn encoded_len(self) -> usize {
         4 + self.chroot.len() + self.path.len()
     }
 
-    fn encode(self, out: &mut BytesMut) {
+    pub(crate) fn encode(self, out: &mut BytesMut) {
         let len = self.chroot.len() + self.path.len();
         out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
         out.put_slice(self.chroot.as_bytes());

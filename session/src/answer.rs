@@ -11,7 +11,7 @@ use homing_transport::Fate;
 
 use crate::knowledge::is_unknown_operation;
 use crate::status::{Attempt, SessionEnd};
-use crate::watches::WatchNote;
+use crate::watches::{ComparisonNote, WatchNote};
 
 /// How a request ended: the server replied, or it did not.
 pub type Answer = Result<Reply, Unanswered>;
@@ -39,10 +39,12 @@ pub enum Note {
         /// The operation's code.
         op: i32,
     },
-    /// A watch is removed that nobody wants any more.
-    Unwatch,
     /// The session reads who belongs to the ensemble.
     Config,
+    /// The watches on a path are removed that nobody wants any more.
+    Unwatch(Box<WatchNote>),
+    /// What the server tells right before the reply may be a part of the answer.
+    Comparison(Box<ComparisonNote>),
     /// An identity is added to the connection; the reply comes outside the line.
     Auth {
         /// What kind of identity.
@@ -51,19 +53,12 @@ pub enum Note {
 }
 
 impl Note {
-    /// The server path on which the request is to set a watch.
-    pub(crate) fn watched_path(&self) -> Option<&str> {
-        match self {
-            Self::Watch(note) => Some(&note.path),
-            _ => None,
-        }
-    }
-
     /// The code of an operation that not every server knows, or may not.
     pub(crate) fn op(&self) -> Option<i32> {
         match self {
             Self::Plain { op } | Self::Ephemeral { op } => Some(*op),
-            Self::Unwatch => Some(op::REMOVE_WATCHES),
+            Self::Watch(note) => note.op(),
+            Self::Unwatch(_) => Some(op::REMOVE_WATCHES),
             _ => None,
         }
     }

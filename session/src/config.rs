@@ -75,6 +75,10 @@ pub struct Config {
     pub follow_reconfig: bool,
     /// Servers that the session would rather be at; `None` by default.
     pub prefer: Option<Preference>,
+    /// How many events a watch that stays keeps until they are asked for; 1,024 by default.
+    pub watch_backlog: usize,
+    /// How many watches may be armed before a warning goes to the log, once; 100,000 by default.
+    pub watches_warn_above: usize,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -105,6 +109,8 @@ impl Config {
             fail_fast_after: None,
             follow_reconfig: false,
             prefer: None,
+            watch_backlog: 1_024,
+            watches_warn_above: 100_000,
             seed: 0,
             first_xid: 1,
         }

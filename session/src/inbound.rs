@@ -1,5 +1,6 @@
 //! What a server sends: told apart by headers, matched with the line.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::knowledge::{Knowledge, Known, is_unknown_operation};
 use crate::link::Link;
 use crate::session::is_config_event;
 use crate::status::{Failure, Status};
-use crate::watches::{WatchKind, Watches};
+use crate::watches::{ComparisonNote, Gap, Held, Restored, Watches};
 
 /// A frame that has its place in the order of things.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) enum Inbound {
     Auth(ReplyHeader),
     /// A notification, and its zxid where the server tells.
     Event(WatchedEvent, Option<i64>),
+    /// The answer to a frame of restored watches.
+    Restored(ReplyHeader),
 }
 
 /// A server's answer to the handshake.
@@ -239,15 +242,9 @@ fn sort(link: &mut Link, now: Instant, frame: Bytes) -> Result<Option<Inbound>, 
             }
             return Ok(None);
         }
-        // Its zxid counts for nothing: another batch may not have been caught up with yet.
-        xid::SET_WATCHES if link.restorations_due > 0 => {
-            link.restorations_due -= 1;
-            if header.err != 0 && header.err != AUTH_REQUIRED {
-                let code = ErrorCode::from_code(header.err);
-                return Err(WhyLost::Protocol(format!(
-                    "{code} when watches were restored"
-                )));
-            }
+        xid::SET_WATCHES => {
+            link.progress_at = now;
+            return Ok(Some(Inbound::Restored(header)));
         }
         xid::AUTH if link.auths_due.is_empty() => {
             link.progress_at = now;
@@ -282,6 +279,11 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) reply_len_max: usize,
     pub(crate) status: &'a Status,
     pub(crate) watches: &'a Watches,
+    pub(crate) restorations_due: &'a mut VecDeque<Restored>,
+    /// Since when watches that stay may have missed something.
+    pub(crate) gap: &'a mut Option<Gap>,
+    /// What may be a part of the next reply.
+    pub(crate) held: &'a mut Vec<Held>,
     pub(crate) wakers: &'a mut Vec<Waker>,
 }
 
@@ -304,8 +306,6 @@ pub(crate) struct Dispatched {
     pub(crate) config: Option<Reply>,
     /// The server does not know some operation, and is about to close the connection.
     pub(crate) is_unknown_operation: bool,
-    /// Watches are armed at the server that nobody wants.
-    pub(crate) has_idle_watches: bool,
 }
 
 impl Dispatch<'_> {
@@ -339,7 +339,11 @@ impl Dispatch<'_> {
                 Inbound::Event(event, zxid) => {
                     done.config_changed |= is_config_event(&event.path, event.kind);
                     tracing::trace!(path = event.path, kind = ?event.kind, "watch event");
-                    self.watches.fire(event, zxid, self.wakers);
+                    self.event(line, event, zxid);
+                    continue;
+                }
+                Inbound::Restored(header) => {
+                    self.restored(line, header, done)?;
                     continue;
                 }
                 Inbound::Auth(header) => {
@@ -348,16 +352,18 @@ impl Dispatch<'_> {
                 }
             };
             check_xid(line, header)?;
+            let seen = *self.last_zxid;
             self.check_zxid(header)?;
-            let is_answered = answer.is_ok();
+            let reply = answer.is_ok().then_some(header.err);
             done.answered += 1;
             if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
                 done.config = Some(reply.clone());
             }
             done.is_unknown_operation |= is_unknown_operation(header.err, header.zxid);
+            self.watches.separate();
             let note = line.pop(answer);
             if let Some(op) = note.as_ref().and_then(Note::op)
-                && is_answered
+                && reply.is_some()
                 && self.known.note(op, header)
             {
                 // Before anybody can see the reply that has shown it.
@@ -365,32 +371,76 @@ impl Dispatch<'_> {
             }
             match note {
                 Some(Note::Close) => done.closed = true,
-                Some(Note::Watch(note)) => {
-                    let kind = match (header.err, note.kind) {
-                        _ if !is_answered => None,
-                        (0, WatchKind::Exist) => Some(WatchKind::Data),
-                        (0, kind) => Some(kind),
-                        (NO_NODE, WatchKind::Exist) => Some(WatchKind::Exist),
-                        _ => None,
-                    };
-                    match kind {
-                        Some(kind) => done.has_idle_watches |= self.watches.arm(*note, kind),
-                        // The server has set it; nobody will learn that.
-                        None if header.err == 0 => {
-                            done.has_idle_watches |= self.watches.decline(*note);
-                        }
-                        None => {}
-                    }
+                Some(Note::Watch(note)) => self.watches.answered(*note, reply, *self.last_zxid),
+                Some(Note::Unwatch(note)) => {
+                    done.cannot_unwatch |= header.err == UNIMPLEMENTED;
+                    self.watches.answered(*note, reply, *self.last_zxid);
                 }
                 Some(Note::Ephemeral { .. }) => {
-                    done.made_ephemeral |= !is_answered || header.err == 0;
+                    done.made_ephemeral |= reply.is_none_or(|err| err == 0);
                 }
-                Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
+                Some(Note::Comparison(note)) => self.compared(&note, header.err, seen)?,
                 _ => {}
             }
             if done.closed {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Tells whom it concerns, unless it may be a part of the next reply.
+    fn event(&mut self, line: &Line<'_, Note, Answer>, event: WatchedEvent, zxid: Option<i64>) {
+        let event = match line.head() {
+            Some((_, Note::Comparison(note))) => note.hold(event, zxid, self.held),
+            _ => Some((event, zxid)),
+        };
+        if let Some((event, zxid)) = event {
+            self.watches.fire(&event, zxid, self.wakers);
+        }
+    }
+
+    fn compared(&mut self, note: &ComparisonNote, err: i32, seen: i64) -> Result<(), WhyLost> {
+        let held = std::mem::take(self.held);
+        self.watches.compared(note, err, seen, held, self.wakers);
+        if err != 0 && err != AUTH_REQUIRED && note.is_late() {
+            let code = ErrorCode::from_code(err);
+            return Err(WhyLost::Protocol(format!("{code} when watches were set")));
+        }
+        Ok(())
+    }
+
+    /// A frame of watches is set again. The zxid of its answer counts for nothing: another frame
+    /// may not have been caught up with yet.
+    fn restored(
+        &mut self,
+        line: &Line<'_, Note, Answer>,
+        header: ReplyHeader,
+        done: &mut Dispatched,
+    ) -> Result<(), WhyLost> {
+        let Some(frame) = self.restorations_due.pop_front() else {
+            return check_xid(line, header);
+        };
+        let is_last = self.restorations_due.is_empty();
+        let code = ErrorCode::from_code(header.err);
+        match code {
+            // What comes of that is decided elsewhere.
+            _ if header.err == AUTH_REQUIRED => return Ok(()),
+            _ if header.err == 0 => {
+                self.watches
+                    .restored(&frame, *self.gap, is_last, self.wakers);
+            }
+            // It does not have watches that stay. Nothing else was in that frame.
+            ErrorCode::Unimplemented | ErrorCode::MarshallingError if !frame.is_empty() => {
+                self.watches.refused(self.server, code, self.wakers);
+            }
+            _ => {
+                let what = format!("{code} when watches were restored");
+                return Err(WhyLost::Protocol(what));
+            }
+        }
+        if is_last {
+            *self.gap = None;
         }
         Ok(())
     }
@@ -409,7 +459,6 @@ impl Dispatch<'_> {
     }
 }
 
-const NO_NODE: i32 = -101;
 const UNIMPLEMENTED: i32 = -6;
 
 fn check_xid(line: &Line<'_, Note, Answer>, header: ReplyHeader) -> Result<(), WhyLost> {

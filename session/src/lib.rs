@@ -68,7 +68,7 @@ pub use auth::{Authentication, Authentications};
 pub use config::{Config, Credentials, OnExpiry, ServerSource};
 pub use connect_string::{ConnectString, ConnectStringError, Host, Server};
 pub use control::Moved;
-pub use homing_protocol::EventType;
+pub use homing_protocol::{AddWatchMode, EventType};
 pub use knowledge::Knowledge;
 pub use login::Login;
 pub use outside::{Ask, Respondent};
@@ -82,4 +82,7 @@ pub use stats::{ExpiryReport, Stats};
 pub use status::{
     Attempt, Connection, Failure, Renewal, SessionEnd, SessionState, StateChange, Status,
 };
-pub use watches::{WatchEvent, WatchKind, WatchNote, WatchOutcome, WatchTicket, Watches};
+pub use watches::{
+    Aspects, Changed, Comparison, ComparisonNote, Gap, LastingWatch, WatchEnd, WatchEvent,
+    WatchItem, WatchKind, WatchNote, WatchOutcome, WatchTicket, WatchedPath, Watches,
+};

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use crate::knowledge::Known;
 use crate::session::Return;
 use crate::timeouts;
+use crate::watches::Restored;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -45,8 +46,9 @@ pub(crate) struct Link {
     pub(crate) refused_auth: Option<String>,
     /// The server takes nothing from somebody who has not proved who he is.
     pub(crate) asks_for_auth: bool,
-    /// Frames of restored watches that were not answered. Counted, not keyed: all have one xid.
-    pub(crate) restorations_due: usize,
+    /// Frames of restored watches that were not answered: what each sets that stays. Counted, not
+    /// keyed: all have one xid.
+    pub(crate) restorations_due: VecDeque<Restored>,
     /// The server takes no writes.
     pub(crate) read_only: bool,
     /// Everybody was told that the session is connected.
@@ -77,7 +79,7 @@ impl Link {
             auths_due: VecDeque::new(),
             refused_auth: None,
             asks_for_auth: false,
-            restorations_due: 0,
+            restorations_due: VecDeque::new(),
             read_only: false,
             is_announced: false,
             leave_by: None,
@@ -87,7 +89,7 @@ impl Link {
 
     /// Identities and watches are as they were.
     pub(crate) fn is_restored(&self) -> bool {
-        self.auths_due.is_empty() && self.restorations_due == 0
+        self.auths_due.is_empty() && self.restorations_due.is_empty()
     }
 
     pub(crate) fn is_settled(&self) -> bool {

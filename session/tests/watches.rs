@@ -5,7 +5,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::*;
-use homing_protocol::{CreateMode, Delete, Exists, GetChildren, GetData, SetData, op};
+use homing_protocol::{
+    CreateMode, Delete, Exists, GetChildren, GetData, PathRef, RequestHeader, SetData, op,
+    put_request,
+};
 use homing_session::{
     Cause, Config, ConnectString, EventType, Note, Session, SessionEnd, SessionState, WatchEvent,
     WatchKind, WatchTicket,
@@ -18,43 +21,23 @@ impl World {
     /// Asks for the node, or for its children, and to be told of the next change.
     fn watch(&self, kind: WatchKind, path: &str) -> (Ticket<homing_session::Answer>, WatchTicket) {
         let (note, watch) = self.shared.watches.prepare(kind, path.into());
-        let submit = |op, body: &dyn Fn(&mut bytes::BytesMut), len| {
-            let request = Request {
-                len,
-                within: None,
-                note: Note::Watch(Box::new(note)),
-            };
-            self.shared.queue.try_submit(request, |xid, out| {
-                use homing_protocol::Record;
-                out.extend_from_slice(&(len as u32 - 4).to_be_bytes());
-                homing_protocol::RequestHeader { xid, op }.encode(out);
-                body(out);
-            })
+        let server_path = PathRef::from(path);
+        let request = Request {
+            len: 12 + 4 + path.len() + 1,
+            within: None,
+            note: Note::Watch(Box::new(note)),
         };
-        use homing_protocol::Record;
-        let path = path.into();
-        let ticket = match kind {
-            WatchKind::Data => {
-                let body = GetData { path, watch: true };
-                submit(
-                    op::GET_DATA,
-                    &|out| body.encode(out),
-                    12 + body.encoded_len(),
-                )
+        let ticket = self.shared.queue.try_submit(request, |xid, out| {
+            let (path, watch) = (server_path, self.shared.watches.line_up(&watch));
+            let header = |op| RequestHeader { xid, op };
+            match kind {
+                WatchKind::Data => put_request(out, header(op::GET_DATA), &GetData { path, watch }),
+                WatchKind::Exist => put_request(out, header(op::EXISTS), &Exists { path, watch }),
+                WatchKind::Child => {
+                    put_request(out, header(op::GET_CHILDREN2), &GetChildren { path, watch });
+                }
             }
-            WatchKind::Exist => {
-                let body = Exists { path, watch: true };
-                submit(op::EXISTS, &|out| body.encode(out), 12 + body.encoded_len())
-            }
-            WatchKind::Child => {
-                let body = GetChildren { path, watch: true };
-                submit(
-                    op::GET_CHILDREN2,
-                    &|out| body.encode(out),
-                    12 + body.encoded_len(),
-                )
-            }
-        };
+        });
         (ticket.unwrap(), watch)
     }
 

@@ -61,6 +61,10 @@ pub struct ServerConfig {
     /// Whether events tell the transaction that made them, as since 3.9.0; those of setWatches
     /// never do. Off: they say −1.
     pub events_tell_zxid: bool,
+    /// Whether a connection's watches of all kinds stand side by side on a path, and each kind can
+    /// be asked for and removed by itself, as since 3.9.0. Off: a one-shot watch takes the place
+    /// of a persistent one, and of a persistent and a recursive one the last is left.
+    pub watches_side_by_side: bool,
     /// Operations that the server does not know, by their codes in
     /// [`op`](homing_protocol::op): they are refused as by an older server, and a
     /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
@@ -107,6 +111,7 @@ impl Default for ServerConfig {
             events_need_read: false,
             exists_needs_read: false,
             events_tell_zxid: false,
+            watches_side_by_side: false,
             unknown_operations: Vec::new(),
             reconfig_enabled: false,
             ensemble: String::new(),

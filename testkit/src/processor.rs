@@ -288,7 +288,7 @@ impl Server {
                 self.set_watches(connection, &watches)
             }
             op::ADD_WATCH => self.add_watch(connection, reader, reply),
-            op::CHECK_WATCHES => self.check_watches(reader),
+            op::CHECK_WATCHES => self.check_watches(connection, reader),
             op::REMOVE_WATCHES => self.remove_watches(connection, reader),
             _ => Err(ErrorCode::Unimplemented),
         }

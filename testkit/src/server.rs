@@ -192,7 +192,7 @@ impl Server {
     pub fn new(config: ServerConfig) -> Self {
         Self {
             tree: Tree::new(&config.ensemble),
-            watches: Watches::default(),
+            watches: Watches::new(config.watches_side_by_side),
             sessions: Sessions::new(config.tick_time),
             last_zxid: config.first_zxid,
             zxid_counter: config.first_zxid,
@@ -440,7 +440,9 @@ impl Server {
         self.connections.len()
     }
 
-    /// How many watches are set. A persistent one counts twice: it watches data and children.
+    /// How many watches are set. A persistent one counts twice: it watches data and children. So
+    /// does a recursive one, except where [all kinds stand side by
+    /// side](ServerConfig::watches_side_by_side).
     pub fn watch_count(&self) -> usize {
         self.watches.len()
     }

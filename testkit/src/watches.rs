@@ -1,8 +1,8 @@
 //! Who is told of which change.
 //!
-//! A server keeps two tables, one for a node's data and existence and one for its children, and
-//! a connection has at most one mode per path in each: this is how 3.6 to 3.8 do it, where a
-//! one-shot watch on a path takes the place of a persistent one (3.9 keeps them side by side).
+//! A server keeps two tables, one for a node's data and existence and one for its children. Up
+//! to 3.8 a connection has at most one mode per path in each, so that a one-shot watch on a path
+//! takes the place of a persistent one; 3.9 keeps them side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,12 +50,63 @@ pub(crate) struct Notice<'a> {
     pub(crate) acl: &'a [Acl],
 }
 
-/// Which table a client means when it asks about a watch or removes one.
+/// Which watches a client means when it asks about them or removes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     Children,
     Data,
     Any,
+    /// Only where modes stand side by side.
+    Persistent,
+    /// Only where modes stand side by side.
+    Recursive,
+}
+
+impl Which {
+    /// What it means in the tables of data and of children; `None` for nothing.
+    fn modes(self, side_by_side: bool) -> [Option<Modes>; 2] {
+        // Where there is one mode only, a kind means whatever stands in its table.
+        let once = if side_by_side {
+            Modes::of(Mode::OneShot)
+        } else {
+            Modes::ALL
+        };
+        match self {
+            Self::Children => [None, Some(once)],
+            Self::Data => [Some(once), None],
+            Self::Any => [Some(Modes::ALL); 2],
+            Self::Persistent => [Some(Modes::of(Mode::Persistent)); 2],
+            Self::Recursive => [Some(Modes::of(Mode::Recursive)), None],
+        }
+    }
+}
+
+/// A set of modes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Modes(u8);
+
+impl Modes {
+    const ALL: Self = Self(7);
+
+    fn of(mode: Mode) -> Self {
+        Self(1 << mode as u8)
+    }
+
+    fn has(self, mode: Mode) -> bool {
+        self.0 & Self::of(mode).0 != 0
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// Both tables.
@@ -63,45 +114,82 @@ pub(crate) enum Which {
 pub(crate) struct Watches {
     data: Table,
     child: Table,
+    /// As in 3.9: a path may have all modes at once.
+    side_by_side: bool,
 }
 
 impl Watches {
+    pub(crate) fn new(side_by_side: bool) -> Self {
+        Self {
+            side_by_side,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, path: &str, connection: ConnectionId, mode: Mode, is_child: bool) {
+        let side_by_side = self.side_by_side;
+        let table = if is_child {
+            &mut self.child
+        } else {
+            &mut self.data
+        };
+        table.change(path, connection, |former| match side_by_side {
+            true => former.with(Modes::of(mode)),
+            false => Modes::of(mode),
+        });
+    }
+
     /// Watches a node's data and existence, once.
     pub(crate) fn add_data(&mut self, path: &str, connection: ConnectionId) {
-        self.data.add(path, connection, Mode::OneShot);
+        self.add(path, connection, Mode::OneShot, false);
     }
 
     /// Watches a node's list of children, once.
     pub(crate) fn add_child(&mut self, path: &str, connection: ConnectionId) {
-        self.child.add(path, connection, Mode::OneShot);
+        self.add(path, connection, Mode::OneShot, true);
     }
 
-    /// Adds a persistent watch. A recursive one stands in the table of children too, where it
-    /// keeps quiet about children but not about deletions.
+    /// Adds a persistent watch. Up to 3.8 a recursive one stands in the table of children too,
+    /// where it keeps quiet about children but not about deletions.
     pub(crate) fn add_lasting(&mut self, path: &str, connection: ConnectionId, recursive: bool) {
         let mode = if recursive {
             Mode::Recursive
         } else {
             Mode::Persistent
         };
-        self.data.add(path, connection, mode);
-        self.child.add(path, connection, mode);
+        self.add(path, connection, mode, false);
+        if !(recursive && self.side_by_side) {
+            self.add(path, connection, mode, true);
+        }
     }
 
     /// What checkWatches finds: to 3.8 a watch of anybody's on exactly this path will do, which
     /// was not meant so (3.9 looks at the connection's own).
-    pub(crate) fn contains(&self, path: &str, which: Which) -> bool {
-        let found = (which != Which::Children && self.data.contains(path))
-            || (which != Which::Data && self.child.contains(path));
+    pub(crate) fn contains(&self, path: &str, connection: ConnectionId, which: Which) -> bool {
+        let side_by_side = self.side_by_side;
+        let [data, child] = which.modes(side_by_side);
+        let has = |table: &Table, modes: Option<Modes>| match modes {
+            None => false,
+            Some(_) if !side_by_side => table.contains(path),
+            Some(modes) => table.has(path, connection, modes),
+        };
         // The root's other name can be watched, but is never found.
-        found && !path.is_empty()
+        (has(&self.data, data) || has(&self.child, child)) && !path.is_empty()
     }
 
     /// Removes a connection's watches on a path, and says whether there were any.
     pub(crate) fn remove(&mut self, path: &str, connection: ConnectionId, which: Which) -> bool {
-        let data = which != Which::Children && self.data.remove(path, connection);
-        let child = which != Which::Data && self.child.remove(path, connection);
-        data || child
+        let [data, child] = which.modes(self.side_by_side);
+        let remove = |table: &mut Table, modes: Option<Modes>| {
+            modes.is_some_and(|modes| table.remove(path, connection, modes))
+        };
+        // Both, whatever the first one had.
+        remove(&mut self.data, data) | remove(&mut self.child, child)
+    }
+
+    /// Whether it knows kinds of watches that came with modes side by side.
+    pub(crate) fn is_side_by_side(&self) -> bool {
+        self.side_by_side
     }
 
     /// Forgets a connection that is gone.
@@ -156,7 +244,8 @@ impl Watches {
 /// One table.
 #[derive(Debug, Default)]
 struct Table {
-    paths: Map<String, BTreeMap<ConnectionId, Mode>>,
+    /// No set of modes is empty.
+    paths: Map<String, BTreeMap<ConnectionId, Modes>>,
     /// The same, the other way round.
     connections: Map<ConnectionId, BTreeSet<String>>,
     /// How many entries are recursive. While there are none, ancestors need no look.
@@ -164,62 +253,73 @@ struct Table {
 }
 
 impl Table {
-    fn add(&mut self, path: &str, connection: ConnectionId, mode: Mode) {
-        let old = match self.paths.get_mut(path) {
-            Some(watchers) => watchers.insert(connection, mode),
-            None => {
-                self.paths
-                    .insert(path.to_owned(), BTreeMap::from([(connection, mode)]));
-                None
+    /// Changes what a connection has on a path, and says whether that is something else now.
+    fn change(
+        &mut self,
+        path: &str,
+        connection: ConnectionId,
+        change: impl FnOnce(Modes) -> Modes,
+    ) -> bool {
+        let former = self.modes(path, connection);
+        let modes = change(former);
+        match (former.is_empty(), modes.is_empty()) {
+            (true, true) => return false,
+            (_, false) => {
+                let watchers = self.paths.entry(path.to_owned()).or_default();
+                watchers.insert(connection, modes);
+                let paths = self.connections.entry(connection).or_default();
+                paths.insert(path.to_owned());
             }
-        };
-        if old.is_none() {
-            self.connections
-                .entry(connection)
-                .or_default()
-                .insert(path.to_owned());
+            (false, true) => self.forget(path, connection),
         }
-        self.recursive += usize::from(mode == Mode::Recursive);
-        self.recursive -= usize::from(old == Some(Mode::Recursive));
+        self.recursive += usize::from(modes.has(Mode::Recursive));
+        self.recursive -= usize::from(former.has(Mode::Recursive));
+        modes != former
+    }
+
+    fn modes(&self, path: &str, connection: ConnectionId) -> Modes {
+        let watchers = self.paths.get(path);
+        let modes = watchers.and_then(|watchers| watchers.get(&connection));
+        modes.copied().unwrap_or_default()
     }
 
     fn contains(&self, path: &str) -> bool {
         self.paths.contains_key(path)
     }
 
-    fn remove(&mut self, path: &str, connection: ConnectionId) -> bool {
-        let Some(paths) = self.connections.get_mut(&connection) else {
-            return false;
-        };
-        let was_there = paths.remove(path);
-        if paths.is_empty() {
-            self.connections.remove(&connection);
-        }
-        if was_there {
-            self.forget(path, connection);
-        }
-        was_there
+    fn has(&self, path: &str, connection: ConnectionId, modes: Modes) -> bool {
+        self.modes(path, connection).0 & modes.0 != 0
+    }
+
+    fn remove(&mut self, path: &str, connection: ConnectionId, modes: Modes) -> bool {
+        self.change(path, connection, |former| former.without(modes))
     }
 
     fn remove_connection(&mut self, connection: ConnectionId) {
-        for path in self.connections.remove(&connection).unwrap_or_default() {
-            self.forget(&path, connection);
+        let paths = self.connections.get(&connection).cloned();
+        for path in paths.unwrap_or_default() {
+            self.remove(&path, connection, Modes::ALL);
         }
     }
 
     fn forget(&mut self, path: &str, connection: ConnectionId) {
-        let Some(watchers) = self.paths.get_mut(path) else {
-            return;
-        };
-        let mode = watchers.remove(&connection);
-        if watchers.is_empty() {
-            self.paths.remove(path);
+        if let Some(watchers) = self.paths.get_mut(path) {
+            watchers.remove(&connection);
+            if watchers.is_empty() {
+                self.paths.remove(path);
+            }
         }
-        self.recursive -= usize::from(mode == Some(Mode::Recursive));
+        if let Some(paths) = self.connections.get_mut(&connection) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.connections.remove(&connection);
+            }
+        }
     }
 
     fn len(&self) -> usize {
-        self.connections.values().map(BTreeSet::len).sum()
+        let modes = self.paths.values().flat_map(BTreeMap::values);
+        modes.map(|modes| modes.0.count_ones() as usize).sum()
     }
 
     /// Who is to be told of an event, each connection once. One-shots are gone afterwards.
@@ -227,23 +327,23 @@ impl Table {
         let mut told = BTreeSet::new();
         let mut spent = Vec::new();
         if let Some(watchers) = self.paths.get(path) {
-            for (&connection, &mode) in watchers {
-                if mode == Mode::OneShot {
+            for (&connection, &modes) in watchers {
+                if modes.has(Mode::OneShot) {
                     spent.push(connection);
                 }
-                if mode != Mode::Recursive {
+                if modes != Modes::of(Mode::Recursive) {
                     told.insert(connection);
                 }
             }
         }
         for connection in spent {
-            self.remove(path, connection);
+            self.remove(path, connection, Modes::of(Mode::OneShot));
         }
         // Whoever watches a subtree sees each child come and go, so it is not told of lists.
         if self.recursive > 0 && kind != EventType::NodeChildrenChanged {
             for path in path::with_ancestors(path) {
                 let watchers = self.paths.get(path).into_iter().flatten();
-                let recursive = watchers.filter(|(_, mode)| **mode == Mode::Recursive);
+                let recursive = watchers.filter(|(_, modes)| modes.has(Mode::Recursive));
                 told.extend(recursive.map(|(connection, _)| *connection));
             }
         }

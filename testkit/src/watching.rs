@@ -29,15 +29,19 @@ impl Server {
         Ok(())
     }
 
-    pub(crate) fn check_watches(&self, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+    pub(crate) fn check_watches(
+        &self,
+        connection: ConnectionId,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         let (path, kind) = malformed(incoming::path_and_kind(reader))?;
-        let which = which(kind)?;
+        let which = self.which(kind)?;
         let path = required(path)?;
         // A real server walks up the path, and stumbles where there is nothing to walk.
         if !path.is_empty() && !path.contains('/') {
             return Err(ErrorCode::MarshallingError);
         }
-        found(self.watches.contains(&path, which))
+        found(self.watches.contains(&path, connection, which))
     }
 
     pub(crate) fn remove_watches(
@@ -46,7 +50,7 @@ impl Server {
         reader: &mut Reader<'_>,
     ) -> Result<(), ErrorCode> {
         let (path, kind) = malformed(incoming::path_and_kind(reader))?;
-        let which = which(kind)?;
+        let which = self.which(kind)?;
         found(path.is_some_and(|path| self.watches.remove(&path, connection, which)))
     }
 
@@ -104,15 +108,17 @@ impl Server {
         }
         Ok(())
     }
-}
 
-/// The kinds that servers know up to 3.8.
-fn which(kind: i32) -> Result<Which, ErrorCode> {
-    match kind {
-        1 => Ok(Which::Children),
-        2 => Ok(Which::Data),
-        3 => Ok(Which::Any),
-        _ => Err(ErrorCode::MarshallingError),
+    /// What a client means. Two kinds came with 3.9.
+    fn which(&self, kind: i32) -> Result<Which, ErrorCode> {
+        match kind {
+            1 => Ok(Which::Children),
+            2 => Ok(Which::Data),
+            3 => Ok(Which::Any),
+            4 if self.watches.is_side_by_side() => Ok(Which::Persistent),
+            5 if self.watches.is_side_by_side() => Ok(Which::Recursive),
+            _ => Err(ErrorCode::MarshallingError),
+        }
     }
 }
 

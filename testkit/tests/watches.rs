@@ -288,6 +288,80 @@ fn of_persistent_and_recursive_the_last_one_wins() {
     assert_eq!(told(&mut rig, watcher), events([(ChildrenChanged, "/a")]));
 }
 
+/// As [`rig`], of a server that keeps all modes on a path.
+fn side_by_side() -> (Rig, Peer, Peer) {
+    let mut rig = Rig::with(|config| config.watches_side_by_side = true);
+    let (watcher, writer) = (rig.peer(), rig.peer());
+    rig.make(writer, &["/a"]);
+    (rig, watcher, writer)
+}
+
+#[test]
+fn a_newer_server_keeps_all_kinds_side_by_side() {
+    let (mut rig, watcher, writer) = side_by_side();
+    add_watch(&mut rig, watcher, "/a", 0);
+    add_watch(&mut rig, watcher, "/a", 1);
+    rig.get(watcher, "/a", true);
+    rig.children(watcher, "/a", true);
+    assert_eq!(rig.server.watch_count(), 5);
+    // One notification, however many they are; then the one-shot is spent, and nothing else.
+    rig.set(writer, "/a", b"1");
+    rig.set(writer, "/a", b"2");
+    assert_eq!(
+        told(&mut rig, watcher),
+        events([(DataChanged, "/a"), (DataChanged, "/a")])
+    );
+    assert_eq!(rig.server.watch_count(), 4);
+    // The recursive one sees the child, the others the list.
+    rig.make(writer, &["/a/b", "/a/b/c"]);
+    let expected = [
+        (Created, "/a/b"),
+        (ChildrenChanged, "/a"),
+        (Created, "/a/b/c"),
+    ];
+    assert_eq!(told(&mut rig, watcher), events(expected));
+    assert_eq!(rig.server.watch_count(), 3);
+    rig.delete(writer, "/a/b/c");
+    rig.delete(writer, "/a/b");
+    rig.delete(writer, "/a");
+    let expected = [
+        (Deleted, "/a/b/c"),
+        (Deleted, "/a/b"),
+        (ChildrenChanged, "/a"),
+        (Deleted, "/a"),
+    ];
+    assert_eq!(told(&mut rig, watcher), events(expected));
+}
+
+#[test]
+fn a_newer_server_removes_each_kind_by_itself() {
+    let (mut rig, watcher, writer) = side_by_side();
+    for kind in 1..=5 {
+        assert_eq!(check(&mut rig, watcher, "/a", kind), -121, "{kind}");
+        assert_eq!(remove(&mut rig, watcher, "/a", kind), -121, "{kind}");
+    }
+    for (kind, left) in [(1, 4), (2, 3), (4, 1), (5, 0)] {
+        if kind == 1 {
+            add_watch(&mut rig, watcher, "/a", 0);
+            add_watch(&mut rig, watcher, "/a", 1);
+            rig.get(watcher, "/a", true);
+            rig.children(watcher, "/a", true);
+        }
+        assert_eq!(check(&mut rig, watcher, "/a", kind), 0, "{kind}");
+        assert_eq!(check(&mut rig, writer, "/a", kind), -121, "its own only");
+        assert_eq!(remove(&mut rig, writer, "/a", kind), -121, "its own only");
+        assert_eq!(remove(&mut rig, watcher, "/a", kind), 0, "{kind}");
+        assert_eq!(check(&mut rig, watcher, "/a", kind), -121, "{kind}");
+        assert_eq!(rig.server.watch_count(), left, "{kind}");
+    }
+    add_watch(&mut rig, watcher, "/a", 1);
+    assert_eq!(remove(&mut rig, watcher, "/a", 2), -121);
+    assert_eq!(remove(&mut rig, watcher, "/a", 3), 0);
+    assert_eq!(check(&mut rig, watcher, "/a", 6), -5);
+    rig.set(writer, "/a", b"");
+    assert_eq!(told(&mut rig, watcher), []);
+}
+
 #[test]
 fn watches_are_removed_by_kind() {
     let (mut rig, watcher, writer) = rig();

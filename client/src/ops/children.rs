@@ -11,7 +11,7 @@ use homing_session::WatchKind;
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
-use crate::watcher::Read;
+use crate::watcher::{Read, Watchable};
 
 impl Client {
     /// The names of a node's children, in no particular order, and the node's stat.
@@ -226,11 +226,13 @@ impl ExactSizeIterator for ChildNames<'_> {}
 
 impl sealed::Sealed for GetChildren<'_> {}
 
-impl Read for GetChildren<'_> {
+impl Read for GetChildren<'_> {}
+
+impl Watchable for GetChildren<'_> {
     const KIND: WatchKind = WatchKind::Child;
 
-    fn set_watch(&mut self) {
-        self.watch = true;
+    fn set_watch(&mut self, watch: bool) {
+        self.watch = watch;
     }
 }
 

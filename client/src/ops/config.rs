@@ -11,7 +11,7 @@ use homing_session::WatchKind;
 use crate::client::{Client, Scope};
 use crate::error::Error;
 use crate::request::{Operation, Request, sealed};
-use crate::watcher::Read;
+use crate::watcher::{Read, Watchable};
 
 /// Where the ensemble's configuration is, whatever the chroot.
 const CONFIG_PATH: &str = "/zookeeper/config";
@@ -108,11 +108,13 @@ pub struct GetConfig {
 
 impl sealed::Sealed for GetConfig {}
 
-impl Read for GetConfig {
+impl Read for GetConfig {}
+
+impl Watchable for GetConfig {
     const KIND: WatchKind = WatchKind::Data;
 
-    fn set_watch(&mut self) {
-        self.watch = true;
+    fn set_watch(&mut self, watch: bool) {
+        self.watch = watch;
     }
 }
 

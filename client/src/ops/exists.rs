@@ -10,7 +10,7 @@ use homing_session::WatchKind;
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
-use crate::watcher::Read;
+use crate::watcher::{Read, Watchable};
 
 impl Client {
     /// A node's stat, or `None` if there is no such node.
@@ -58,11 +58,13 @@ impl<'a> Exists<'a> {
 
 impl sealed::Sealed for Exists<'_> {}
 
-impl Read for Exists<'_> {
+impl Read for Exists<'_> {}
+
+impl Watchable for Exists<'_> {
     const KIND: WatchKind = WatchKind::Exist;
 
-    fn set_watch(&mut self) {
-        self.watch = true;
+    fn set_watch(&mut self, watch: bool) {
+        self.watch = watch;
     }
 }
 

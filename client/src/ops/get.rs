@@ -10,7 +10,7 @@ use homing_session::WatchKind;
 use super::Path;
 use crate::client::{Client, Scope};
 use crate::request::{Operation, Request, sealed};
-use crate::watcher::Read;
+use crate::watcher::{Read, Watchable};
 
 impl Client {
     /// Reads a node's data and stat.
@@ -79,11 +79,13 @@ const COPIED_BELOW: usize = 1024;
 
 impl sealed::Sealed for Get<'_> {}
 
-impl Read for Get<'_> {
+impl Read for Get<'_> {}
+
+impl Watchable for Get<'_> {
     const KIND: WatchKind = WatchKind::Data;
 
-    fn set_watch(&mut self) {
-        self.watch = true;
+    fn set_watch(&mut self, watch: bool) {
+        self.watch = watch;
     }
 }
 

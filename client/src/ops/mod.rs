@@ -2,6 +2,7 @@
 //! what its answer is turned into.
 
 mod acl;
+mod changed;
 mod children;
 mod config;
 mod create;
@@ -18,10 +19,12 @@ mod set;
 mod set_or_create;
 mod sync;
 mod transaction;
+mod watch;
 mod whoami;
 
 pub use crate::watcher::Watched;
 pub use acl::{GetAcl, NodeAcl, SetAcl};
+pub use changed::{ChangedSince, Changes, PendingChanges};
 pub use children::{ChildNames, Children, GetChildren, Names};
 pub use config::{EnsembleConfig, GetConfig, Member, Reconfig, Role};
 pub use create::{Create, Created};
@@ -37,6 +40,7 @@ pub use set::Set;
 pub use set_or_create::{SetOrCreate, Written};
 pub use sync::Sync;
 pub use transaction::{Committed, Done, Transaction};
+pub use watch::AddWatch;
 pub use whoami::WhoAmI;
 
 use std::borrow::Cow;
@@ -62,7 +66,7 @@ impl Scope {
     }
 
     /// The same, or `None` for one that does not lie below the chroot.
-    fn path_below<'p>(&self, path: &'p str) -> Option<&'p str> {
+    pub(crate) fn path_below<'p>(&self, path: &'p str) -> Option<&'p str> {
         match path.strip_prefix(&*self.chroot)? {
             "" => Some("/"),
             below => below.starts_with('/').then_some(below),

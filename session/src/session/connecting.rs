@@ -168,6 +168,11 @@ impl Session {
         self.shared.status.update(|stats| stats.connections += 1);
         link.known = self.shared.knowledge.connected(link.address);
         self.put_preamble(&mut link, authentications);
+        if link.restorations_due.is_empty() {
+            // There was nobody to miss anything.
+            self.gap = None;
+        }
+        self.held.clear();
         self.seek_writable(now, link.read_only);
         self.following.ask();
         self.phase = Phase::Connected(Box::new(link));
@@ -183,7 +188,8 @@ impl Session {
             link.auths_due.push_back(authentication.scheme.clone());
         }
         let watches = &self.shared.watches;
-        link.restorations_due = watches.put_restoration(self.last_zxid, &mut link.preamble);
+        let frames = watches.put_restoration(self.last_zxid, &mut link.preamble);
+        link.restorations_due = frames.into();
     }
 
     /// Says that the session is connected, once identities and watches are as they were.

@@ -57,23 +57,25 @@ impl Session {
         {
             return;
         }
-        let body = GetData {
-            path: CONFIG_PATH.into(),
-            watch: true,
-        };
+        let watches = &self.shared.watches;
         self.shared.queue.submit_reserved(
-            |_| vec![()],
-            |()| Request {
-                len: request_len(&body),
+            || {
+                // A watch that stays would be spoilt by this one, and tells as much.
+                let watch = !watches.has_lasting(CONFIG_PATH);
+                let path = CONFIG_PATH.into();
+                vec![GetData { path, watch }]
+            },
+            |body| Request {
+                len: request_len(body),
                 within: None,
                 note: Note::Config,
             },
-            |(), xid, out| {
+            |body, xid, out| {
                 let header = RequestHeader {
                     xid,
                     op: op::GET_DATA,
                 };
-                put_request(out, header, &body);
+                put_request(out, header, body);
             },
         );
     }

@@ -1,18 +1,17 @@
 //! A connection on which the session is accepted, until it is lost.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use homing_protocol::{RemoveWatches, RequestHeader, WatcherType, op, put_request, request_len};
-use homing_transport::{Fate, Outgoing, Request};
+use homing_transport::{Fate, Outgoing};
 
 use super::following::CONFIG_PATH;
 use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};
 use crate::status::{Failure, SessionEnd, SessionState};
+use crate::watches::{Chore, Gap};
 
 impl Session {
     pub(super) fn handle_frames(&mut self, now: Instant, input: &mut BytesMut) {
@@ -31,6 +30,9 @@ impl Session {
             reply_len_max: self.reply_len_max,
             status: &self.shared.status,
             watches: &self.shared.watches,
+            restorations_due: &mut link.restorations_due,
+            gap: &mut self.gap,
+            held: &mut self.held,
             wakers: &mut self.wakers,
         };
         let dispatched = self.shared.queue.dispatch(&mut self.outbox, |line| {
@@ -55,6 +57,11 @@ impl Session {
         self.may_have_ephemerals |= done.made_ephemeral;
         if done.config_changed {
             self.following.ask();
+        }
+        if self.shared.watches.are_too_many() {
+            let armed = self.shared.watches.armed();
+            let what = "more watches are armed than there should be: are some never dropped?";
+            self.span.in_scope(|| tracing::warn!(armed, "{what}"));
         }
         if done.closed {
             return self.end(SessionEnd::Closed);
@@ -96,49 +103,21 @@ impl Session {
             .set_valid_until(from + self.session_timeout);
     }
 
-    /// Asks the server to remove watches that nobody wants any more.
-    pub(super) fn unwatch(&mut self) {
-        let idle = self.shared.watches.take_idle();
-        if idle.is_empty() || self.cannot_unwatch || !matches!(self.phase, Phase::Connected(_)) {
-            // Without a connection the server has none either.
+    /// Asks the server to remove watches that nobody wants any more, and to set what turned out
+    /// not to be set.
+    pub(super) fn tend_watches(&mut self) {
+        let watches = &self.shared.watches;
+        // Without a connection the server has none, and the next one begins with all of them.
+        if !matches!(self.phase, Phase::Connected(_)) || !watches.has_chores() {
             return;
         }
+        let can_remove = !self.cannot_unwatch;
+        // The session may have a watch of its own.
         let own = self.following.is_wanted().then_some(CONFIG_PATH);
         self.shared.queue.submit_reserved(
-            |notes| {
-                // A request that is on its way may be about to set the watch again; or the session
-                // may have one of its own.
-                let coming = notes.filter_map(Note::watched_path).chain(own);
-                let coming: BTreeSet<&str> = coming.collect();
-                idle.into_iter()
-                    .filter(|path| !coming.contains(path.as_str()))
-                    .collect()
-            },
-            |path| {
-                let body = RemoveWatches {
-                    path: path.as_str().into(),
-                    kind: WatcherType::Any,
-                };
-                Request {
-                    len: request_len(&body),
-                    within: None,
-                    note: Note::Unwatch,
-                }
-            },
-            |path, xid, out| {
-                let body = RemoveWatches {
-                    path: path.as_str().into(),
-                    kind: WatcherType::Any,
-                };
-                put_request(
-                    out,
-                    RequestHeader {
-                        xid,
-                        op: op::REMOVE_WATCHES,
-                    },
-                    &body,
-                );
-            },
+            || watches.chores(can_remove, own),
+            Chore::request,
+            |chore, xid, out| chore.encode(xid, out),
         );
     }
 
@@ -154,6 +133,12 @@ impl Session {
         self.shared
             .status
             .update(|stats| stats.count_lost(&lost.why));
+        let held = std::mem::take(&mut self.held);
+        self.shared.watches.disconnected(held, &mut self.wakers);
+        if let Some(lost_at) = self.now {
+            let last_zxid = self.last_zxid;
+            self.gap.get_or_insert(Gap { last_zxid, lost_at });
+        }
         let lost = Arc::new(lost);
         let (mut close_was_lost, mut may_have_ephemerals) = (false, false);
         self.shared

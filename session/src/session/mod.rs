@@ -49,7 +49,7 @@ use crate::sasl::{Peer, Sasl};
 use crate::secret;
 use crate::status::{Failure, SessionEnd, SessionState, Status};
 use crate::timeouts;
-use crate::watches::Watches;
+use crate::watches::{Gap, Held, Watches};
 
 /// What a session shares with its users.
 ///
@@ -147,6 +147,10 @@ pub struct Session {
     failed_rounds: u32,
     /// They were so many that nobody is to wait for a connection.
     fails_fast: bool,
+    /// Since when there may be changes that watches which stay were not told of.
+    gap: Option<Gap>,
+    /// Events that may be a part of the next reply, which is that to a comparison.
+    held: Vec<Held>,
     /// The server does not know how to remove a watch, so it is not asked again.
     cannot_unwatch: bool,
     /// What names were last found to mean.
@@ -267,7 +271,7 @@ impl Session {
         let shared = Arc::new(Shared {
             queue,
             status: Status::new(),
-            watches: Watches::default(),
+            watches: Watches::new(config.watch_backlog, config.watches_warn_above),
             authentications: Authentications::default(),
             control: Control::default(),
             knowledge: Knowledge::default(),
@@ -300,6 +304,8 @@ impl Session {
             idle_since: None,
             failed_rounds: 0,
             fails_fast: false,
+            gap: None,
+            held: Vec::new(),
             cannot_unwatch: false,
             resolved: BTreeMap::new(),
             now: None,
@@ -510,7 +516,7 @@ impl Engine for Session {
         self.check_search(now);
         self.check_idle(now);
         self.fail_fast();
-        self.unwatch();
+        self.tend_watches();
         self.read_config_if_due();
     }
 

@@ -198,7 +198,11 @@ impl<N, A> Inner<N, A> {
         self.waiting.reserve(request.len);
         encode(xid, &mut self.waiting);
         let len = self.waiting.len() - before;
-        debug_assert_eq!(len, request.len, "a request encodes what it announced");
+        debug_assert!(len <= request.len, "a request encodes what it announced");
+        self.used.bytes = self
+            .used
+            .bytes
+            .saturating_sub(request.len.saturating_sub(len));
         self.line.push_back(Entry {
             slot,
             note: request.note,

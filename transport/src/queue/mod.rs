@@ -113,7 +113,7 @@ pub struct Usage {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<N> {
-    /// How many bytes it will encode, exactly.
+    /// How many bytes it will encode at most, and as a rule exactly.
     pub len: usize,
     /// The deadline, counted from the driver's next turn; `None` for no deadline.
     pub within: Option<Duration>,
@@ -223,7 +223,8 @@ impl<N, A> Queue<N, A> {
     // For callers.
 
     /// Puts a request at the end of the line, in one step with its bytes: `encode` gets the xid
-    /// and appends exactly `request.len` bytes.
+    /// and appends `request.len` bytes, or fewer where the length depends on what stands in line
+    /// before it.
     ///
     /// `encode` runs under the queue's lock, so it must run no code of a user and not block.
     ///
@@ -436,20 +437,20 @@ impl<N, A> Queue<N, A> {
     }
 
     /// Puts requests of the session's own at the end of the line, whatever the limits say, and
-    /// throws their answers away. `choose` sees the notes of all requests in the line, and says
-    /// which to add; nothing comes in between. Does nothing once the queue is sealed.
+    /// throws their answers away. `choose` says which; nothing comes in between. Does nothing once
+    /// the queue is sealed.
     pub fn submit_reserved<T>(
         &self,
-        choose: impl FnOnce(&mut dyn Iterator<Item = &N>) -> Vec<T>,
-        request: impl Fn(&T) -> Request<N>,
+        choose: impl FnOnce() -> Vec<T>,
+        request: impl Fn(&mut T) -> Request<N>,
         encode: impl Fn(&T, i32, &mut BytesMut),
     ) {
         let mut inner = lock(&self.inner);
         if inner.gate != Gate::Open {
             return;
         }
-        for chosen in choose(&mut inner.line.iter().map(|entry| &entry.note)) {
-            let request = request(&chosen);
+        for mut chosen in choose() {
+            let request = request(&mut chosen);
             inner.occupy(request.len);
             let (ticket, _) = inner.push(request, |xid, out| encode(&chosen, xid, out));
             drop(ticket);
