@@ -384,6 +384,11 @@ impl Server {
         (self.last_zxid, self.zxid_counter) = (zxid, zxid);
     }
 
+    /// Does not know an operation from now on: as if an older server had taken its place.
+    pub fn forget_operation(&mut self, op: i32) {
+        self.config.unknown_operations.push(op);
+    }
+
     /// Lets the next sequential child of a node have this number. Says whether there is such a
     /// node.
     pub fn set_create_counter(&mut self, path: &str, counter: i32) -> bool {

@@ -12,6 +12,8 @@ use crate::support::{Backend, with_watchdog};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Fake,
+    /// A fake one that does what has changed since 3.8.
+    Newer,
     Real,
 }
 
@@ -35,7 +37,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// Runs a test with all that it needs.
 pub(crate) fn run(kind: Kind, backend: Backend, body: impl AsyncFnOnce(&Env) + Send + 'static) {
     let server = match kind {
-        Kind::Fake => Server::Fake(start_fake()),
+        Kind::Fake => Server::Fake(start_fake(false)),
+        Kind::Newer => Server::Fake(start_fake(true)),
         Kind::Real => match real::shared() {
             Some(server) => Server::Real(server),
             None => return eprintln!("LEFT OUT: there is no real ZooKeeper here"),
@@ -59,8 +62,14 @@ pub(crate) fn run(kind: Kind, backend: Backend, body: impl AsyncFnOnce(&Env) + S
 }
 
 /// With nodes that have a time to live, as the real one has them too.
-fn start_fake() -> FakeServer {
-    let builder = FakeServer::builder().config(|config| config.extended_types_enabled = true);
+fn start_fake(is_newer: bool) -> FakeServer {
+    let builder = FakeServer::builder().config(|config| {
+        config.extended_types_enabled = true;
+        config.watches_side_by_side = is_newer;
+        config.events_tell_zxid = is_newer;
+        config.events_need_read = is_newer;
+        config.exists_needs_read = is_newer;
+    });
     builder.start().unwrap()
 }
 
@@ -95,6 +104,18 @@ impl Env {
     pub(crate) async fn connect_to_root(&self) -> Client {
         let builder = self.backend.builder(&self.servers());
         builder.connect().await.unwrap()
+    }
+
+    pub(crate) fn is_fake(&self) -> bool {
+        matches!(self.server, Server::Fake(_))
+    }
+
+    /// Whether events tell the transaction that made them.
+    pub(crate) fn tells_zxid(&self) -> bool {
+        match &self.server {
+            Server::Fake(server) => server.with_server(|server| server.config().events_tell_zxid),
+            Server::Real(_) => false,
+        }
     }
 
     /// The fake server of a test that runs on nothing else.

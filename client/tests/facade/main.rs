@@ -15,9 +15,12 @@ mod errors;
 mod life;
 mod limits;
 mod many;
+#[macro_use]
+mod matrix;
 mod nodes;
 mod order;
 mod parents;
+mod persistent;
 mod pool;
 mod servers;
 mod session;
@@ -26,6 +29,7 @@ mod support;
 #[cfg(feature = "tokio")]
 mod tokio_only;
 mod transactions;
+mod watchers;
 mod watches;
 mod who_and_what;
 
@@ -175,6 +179,47 @@ macro_rules! everywhere {
     };
 }
 
+/// What is told to watchers of whatever kind.
+macro_rules! on_watches {
+    ($server:ident $backend:ident) => {
+        cells!(matrix $server $backend);
+        tests! { $server $backend;
+            persistent:
+                a_persistent_watch_goes_on
+                a_recursive_watch_sees_everything_below
+                a_watch_is_run_in_three_ways
+                a_one_shot_watcher_is_a_stream_too
+                reads_are_watched_and_synced_in_any_order
+                one_shots_do_not_spoil_what_stays
+                persistent_and_recursive_share_a_node
+                what_is_dropped_takes_nobody_along
+                any_kinds_in_any_order
+                the_list_of_watches_is_in_the_terms_of_the_handle
+                events_are_in_the_terms_of_the_handle
+                what_is_too_much_is_counted
+                the_end_is_told_once
+                nothing_changed_tells_nothing
+                what_has_changed_is_told_and_nothing_else
+                a_comparison_disturbs_no_watcher
+                a_comparison_is_told_from_what_happens_beside_it
+                thousands_of_nodes_are_compared_in_a_few_frames;
+        }
+    };
+}
+
+/// The same with faults, that only the fake server has.
+macro_rules! on_watches_of_the_fake {
+    ($server:ident $backend:ident) => {
+        tests! { $server $backend;
+            persistent:
+                a_gap_is_told_after_each_reconnect
+                a_server_without_persistent_watches
+                dropped_at_any_moment
+                a_comparison_whose_connection_is_lost;
+        }
+    };
+}
+
 /// What needs faults that only the fake server has.
 macro_rules! on_the_fake {
     ($backend:ident) => {
@@ -230,11 +275,15 @@ mod fake {
     #[cfg(feature = "nio")]
     mod nio {
         everywhere!(Fake Nio);
+        on_watches!(Fake Nio);
+        on_watches_of_the_fake!(Fake Nio);
         on_the_fake!(Nio);
     }
     #[cfg(feature = "tokio")]
     mod tokio {
         everywhere!(Fake Tokio);
+        on_watches!(Fake Tokio);
+        on_watches_of_the_fake!(Fake Tokio);
         on_the_fake!(Tokio);
         tests! { Fake Tokio;
             tokio_only:
@@ -246,13 +295,29 @@ mod fake {
     }
 }
 
+/// What servers have changed since 3.8.
+mod newer {
+    #[cfg(feature = "nio")]
+    mod nio {
+        on_watches!(Newer Nio);
+        on_watches_of_the_fake!(Newer Nio);
+    }
+    #[cfg(feature = "tokio")]
+    mod tokio {
+        on_watches!(Newer Tokio);
+        on_watches_of_the_fake!(Newer Tokio);
+    }
+}
+
 mod real {
     #[cfg(feature = "nio")]
     mod nio {
         everywhere!(Real Nio);
+        on_watches!(Real Nio);
     }
     #[cfg(feature = "tokio")]
     mod tokio {
         everywhere!(Real Tokio);
+        on_watches!(Real Tokio);
     }
 }

@@ -129,16 +129,20 @@ impl Session {
         }
     }
 
-    pub(super) fn lost(&mut self, unsent: &Outgoing, lost: ConnectionLost, settled: bool) {
+    pub(super) fn lost(
+        &mut self,
+        now: Instant,
+        unsent: &Outgoing,
+        lost: ConnectionLost,
+        settled: bool,
+    ) {
         self.shared
             .status
             .update(|stats| stats.count_lost(&lost.why));
         let held = std::mem::take(&mut self.held);
         self.shared.watches.disconnected(held, &mut self.wakers);
-        if let Some(lost_at) = self.now {
-            let last_zxid = self.last_zxid;
-            self.gap.get_or_insert(Gap { last_zxid, lost_at });
-        }
+        let (last_zxid, lost_at) = (self.last_zxid, now);
+        self.gap.get_or_insert(Gap { last_zxid, lost_at });
         let lost = Arc::new(lost);
         let (mut close_was_lost, mut may_have_ephemerals) = (false, false);
         self.shared

@@ -347,6 +347,7 @@ impl Session {
             Why::Failed(failure) => self.failed(Some(address), failure),
             Why::Lost { why, settled } => {
                 self.lost(
+                    now,
                     unsent,
                     ConnectionLost {
                         server: address,
