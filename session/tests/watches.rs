@@ -5,99 +5,13 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::*;
-use homing_protocol::{
-    CreateMode, Delete, Exists, GetChildren, GetData, PathRef, RequestHeader, SetData, op,
-    put_request,
-};
+use homing_protocol::{SetData, op};
 use homing_session::{
-    Cause, Config, ConnectString, EventType, Note, Session, SessionEnd, SessionState, WatchEvent,
+    Cause, Config, ConnectString, EventType, Session, SessionEnd, SessionState, WatchEvent,
     WatchKind, WatchTicket,
 };
-use homing_testkit::sim::{Behaviour, Sim};
+use homing_testkit::sim::Sim;
 use homing_testkit::{Server, ServerConfig};
-use homing_transport::{Request, Ticket};
-
-impl World {
-    /// Asks for the node, or for its children, and to be told of the next change.
-    fn watch(&self, kind: WatchKind, path: &str) -> (Ticket<homing_session::Answer>, WatchTicket) {
-        let (note, watch) = self.shared.watches.prepare(kind, path.into());
-        let server_path = PathRef::from(path);
-        let request = Request {
-            len: 12 + 4 + path.len() + 1,
-            within: None,
-            note: Note::Watch(Box::new(note)),
-        };
-        let ticket = self.shared.queue.try_submit(request, |xid, out| {
-            let (path, watch) = (server_path, self.shared.watches.line_up(&watch));
-            let header = |op| RequestHeader { xid, op };
-            match kind {
-                WatchKind::Data => put_request(out, header(op::GET_DATA), &GetData { path, watch }),
-                WatchKind::Exist => put_request(out, header(op::EXISTS), &Exists { path, watch }),
-                WatchKind::Child => {
-                    put_request(out, header(op::GET_CHILDREN2), &GetChildren { path, watch });
-                }
-            }
-        });
-        (ticket.unwrap(), watch)
-    }
-
-    /// A watch that is armed.
-    fn armed(&mut self, kind: WatchKind, path: &str) -> WatchTicket {
-        let before = self.shared.watches.armed();
-        let (answer, watch) = self.watch(kind, path);
-        self.settle();
-        drop(answer);
-        assert_eq!(self.shared.watches.armed(), before + 1);
-        watch
-    }
-
-    fn make(&mut self, path: &str) {
-        let made = self.create(path, CreateMode::Persistent);
-        self.settle();
-        assert_eq!(reply(made).err, 0);
-    }
-
-    fn set(&self, path: &str) {
-        let body = SetData {
-            path: path.into(),
-            data: b"x",
-            version: -1,
-        };
-        drop(self.submit(op::SET_DATA, &body, None).unwrap());
-    }
-
-    fn delete(&self, path: &str) {
-        let body = Delete {
-            path: path.into(),
-            version: -1,
-        };
-        drop(self.submit(op::DELETE, &body, None).unwrap());
-    }
-
-    /// Another client does something while this one is away.
-    fn away(&mut self, change: impl FnOnce(&mut Self)) {
-        for last in 1..=3 {
-            self.sim.set_behaviour(address(last), Behaviour::Refuse);
-        }
-        self.sim.cut();
-        let server = std::mem::replace(self.sim.server(), Server::new(ServerConfig::default()));
-        let (session, shared) = Session::new({
-            let servers = "10.0.0.9".parse::<ConnectString>().unwrap().servers;
-            let mut config = Config::new(servers);
-            config.seed = 99;
-            config
-        });
-        let sim = Sim::with_server(session, server);
-        let mut other = Self { sim, shared };
-        other.connect();
-        change(&mut other);
-        other.settle();
-        *self.sim.server() = other.sim.into_server();
-        for last in 1..=3 {
-            self.sim.set_behaviour(address(last), Behaviour::Serve);
-        }
-    }
-}
 
 fn event(watch: &mut WatchTicket) -> Option<WatchEvent> {
     watch

@@ -6,6 +6,7 @@
 //! Where no real ZooKeeper is installed, its half is left out, and says so.
 
 mod acl;
+mod changed;
 mod children;
 mod chroot;
 mod config;
@@ -197,7 +198,8 @@ macro_rules! on_watches {
                 the_list_of_watches_is_in_the_terms_of_the_handle
                 events_are_in_the_terms_of_the_handle
                 what_is_too_much_is_counted
-                the_end_is_told_once
+                the_end_is_told_once;
+            changed:
                 nothing_changed_tells_nothing
                 what_has_changed_is_told_and_nothing_else
                 a_comparison_disturbs_no_watcher
@@ -214,7 +216,8 @@ macro_rules! on_watches_of_the_fake {
             persistent:
                 a_gap_is_told_after_each_reconnect
                 a_server_without_persistent_watches
-                dropped_at_any_moment
+                dropped_at_any_moment;
+            changed:
                 a_comparison_whose_connection_is_lost;
         }
     };

@@ -1,6 +1,8 @@
 //! A session in a simulator, and requests to put into it.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+mod watching;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use homing_session::{
 };
 use homing_testkit::sim::Sim;
 use homing_transport::{Refused, Request, Ticket};
+
+#[allow(unused_imports, reason = "each test file uses what it needs")]
+pub(crate) use watching::*;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
