@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
-    Acl, Check, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, ErrorCode,
-    EventType, Exists, GetChildren, GetData, Id, Identity, Multi, MultiOp, MultiResult, Reader,
-    Record, RemoveWatches, ReplyHeader, RequestHeader, SessionPassword, SetData, Stat, Sync, Ttl,
-    WatchedEvent, WatcherType, frame, incoming, op, permission, put_buffer, put_count, put_request,
-    put_string, reply, request_len, xid,
+    Acl, AddWatch, AddWatchMode, Check, ConnectRequest, ConnectResponse, Create, CreateMode,
+    Delete, Empty, ErrorCode, EventType, Exists, GetChildren, GetData, Id, Identity, Multi,
+    MultiOp, MultiResult, Reader, Record, RemoveWatches, ReplyHeader, RequestHeader,
+    SessionPassword, SetData, SetWatches, Stat, Sync, Ttl, WatchedEvent, WatcherType, frame,
+    incoming, op, permission, put_buffer, put_count, put_request, put_string, reply, request_len,
+    xid,
 };
 
 // ---- The handshake -----------------------------------------------------------------------------
@@ -582,6 +583,54 @@ fn add_watch_and_remove_watches() {
         ok(11, 5),
         |_| {},
     );
+}
+
+#[test]
+fn add_watch_as_a_client_writes_it() {
+    for (mode, last) in [
+        (AddWatchMode::Persistent, "00000000"),
+        (AddWatchMode::PersistentRecursive, "00000001"),
+    ] {
+        let add = AddWatch {
+            path: "/a".into(),
+            mode,
+        };
+        let bytes = format!("00000012 00000009 0000006a 00000002 2f61 {last}");
+        let op = op::ADD_WATCH;
+        sends(&bytes, RequestHeader { xid: 9, op }, &add);
+    }
+}
+
+#[test]
+fn set_watches_as_a_client_writes_it() {
+    let one_shot = SetWatches {
+        relative_zxid: 2,
+        data: &["/a".into()],
+        exist: &["/b".into(), "/c".into()],
+        child: &["/".into()],
+        ..SetWatches::default()
+    };
+    let lasting = SetWatches {
+        exist: &[],
+        persistent_recursive: &["/a".into()],
+        ..one_shot
+    };
+    let rows = [
+        (
+            "00000033 fffffff8 00000065 0000000000000002 00000001 00000002 2f61
+             00000002 00000002 2f62 00000002 2f63 00000001 00000001 2f",
+            one_shot,
+        ),
+        (
+            "00000035 fffffff8 00000069 0000000000000002 00000001 00000002 2f61 00000000
+             00000001 00000001 2f 00000000 00000001 00000002 2f61",
+            lasting,
+        ),
+    ];
+    for (bytes, set) in rows {
+        let (xid, op) = (xid::SET_WATCHES, set.op());
+        sends(bytes, RequestHeader { xid, op }, &set);
+    }
 }
 
 #[test]

@@ -426,3 +426,21 @@ fn an_alarm_needs_no_room() {
     assert_eq!(alarm.try_pull(), Some(()));
     assert_eq!(rig.used(), (1, 1));
 }
+
+#[test]
+fn what_a_request_turns_out_not_to_need_is_given_back() {
+    let rig = Rig::with_limits(10, 10);
+    let request = Request {
+        len: 10,
+        within: None,
+        note: "a",
+    };
+    let ticket = rig
+        .queue
+        .try_submit(request, |_, out| out.extend_from_slice(b"1234"));
+    let _ticket = ticket.unwrap();
+    assert_eq!(rig.queue.usage().bytes, 4);
+    let _six = rig.submit("123456");
+    assert_eq!(rig.queue.usage().bytes, 10);
+    assert_eq!(rig.try_submit("1", None).unwrap_err(), Refused::Busy);
+}
