@@ -433,6 +433,12 @@ impl Dispatch<'_> {
             // It does not have watches that stay. Nothing else was in that frame.
             ErrorCode::Unimplemented | ErrorCode::MarshallingError if !frame.is_empty() => {
                 self.watches.refused(self.server, code, self.wakers);
+                if code == ErrorCode::Unimplemented {
+                    // It hangs up on what it does not know, so nobody is to be told yet that the
+                    // session is connected.
+                    let what = format!("{code} when persistent watches were restored");
+                    return Err(WhyLost::Protocol(what));
+                }
             }
             _ => {
                 let what = format!("{code} when watches were restored");
