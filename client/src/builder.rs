@@ -179,8 +179,9 @@ impl Builder {
     ///
     /// A session that is only *presumed* to have expired may live on at the servers. It is closed
     /// before the new one begins, if that is possible: see [`OnExpiry::Renew`]. What a client has
-    /// seen counts across sessions, and no server is followed that is behind it, unless all seem
-    /// to be ([`suspects_behind`](crate::ExpiryReport::suspects_behind)).
+    /// seen counts across sessions, and no server is followed that is behind it, unless all have seemed
+    /// to be for as long as it takes to presume an expiry
+    /// ([`suspects_behind`](crate::ExpiryReport::suspects_behind)).
     ///
     /// ```
     /// # fn main() -> Result<(), homing::Error> {

@@ -1,5 +1,9 @@
 //! A session's life at a real ensemble of three servers that are killed and come back. All tests
 //! share the ensemble, one after the other.
+#![allow(
+    clippy::await_holding_lock,
+    reason = "each test has a thread of its own, and is to wait for the others"
+)]
 
 #[macro_use]
 mod support;

@@ -474,7 +474,8 @@ impl Status {
     }
 
     /// The newest zxid that a reply has told; 0 before the first. It is there before the reply
-    /// is, and it never falls.
+    /// is, and it never falls, but where [`OnExpiry::Renew`](crate::OnExpiry::Renew) has begun a
+    /// new session at servers that all seem to have lost their data.
     pub fn last_zxid(&self) -> i64 {
         self.last_zxid.load(Ordering::Acquire)
     }

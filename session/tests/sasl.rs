@@ -11,9 +11,9 @@ use common::*;
 use homing_protocol::digest_md5::Challenge;
 use homing_protocol::{CreateMode, ErrorCode};
 use homing_session::{
-    Ask, Authentication, Cause, Config, ConnectString, DigestMd5, Failure, Login, Peer, Respondent,
-    Sasl, SaslError, SaslExchange, SaslMechanism, SaslRefusal, SaslStep, Secret, Session,
-    SessionEnd, SessionState,
+    Ask, Authentication, Cause, Config, ConnectString, DigestMd5, Failure, Login, OnExpiry, Peer,
+    Respondent, Sasl, SaslError, SaslExchange, SaslMechanism, SaslRefusal, SaslStep, Secret,
+    Session, SessionEnd, SessionState,
 };
 use homing_testkit::sim::{Behaviour, Event, Sim};
 use homing_testkit::{SaslConfig, Server, ServerConfig};
@@ -90,6 +90,48 @@ fn requests_wait_until_it_is_done_and_go_in_their_order() {
     assert_eq!(reply(late).err, 0);
     let stats = world.shared.status.stats();
     assert_eq!((stats.connections, stats.failed_attempts), (1, 0));
+}
+
+#[test]
+fn an_old_session_is_closed_by_somebody_who_has_proved_who_he_is() {
+    for schemes in [["sasl"], ["digest"]] {
+        let mut world = world_of(
+            |server| {
+                server.sasl = Some(users());
+                server.required_schemes = schemes.iter().map(|&s| s.to_owned()).collect();
+            },
+            |client| {
+                client.sasl = Some(bob("secret"));
+                client.on_expiry = OnExpiry::Renew;
+                client.presume_expired_after = Some(T / 4);
+            },
+        );
+        let bob = Authentication {
+            scheme: "digest".into(),
+            proof: Secret::new(b"bob:secret"),
+        };
+        world.shared.authentications.add(Arc::new(bob));
+        world.connect();
+        let made = world.create("/e", CreateMode::Ephemeral);
+        world.settle();
+        assert_eq!(reply(made).err, 0);
+        let old = world.session_id();
+        for last in 1..=2 {
+            world.sim.set_behaviour(address(last), Behaviour::Refuse);
+        }
+        world.sim.cut();
+        world.sim.run_for(T / 2);
+        assert!(matches!(world.state(), SessionState::Renewing(_)));
+        assert!(world.sim.server().node_exists("/e"), "it lives");
+        for last in 1..=2 {
+            world.sim.set_behaviour(address(last), Behaviour::Serve);
+        }
+        world.connect();
+        assert_ne!(world.session_id(), old);
+        assert!(!world.sim.server().node_exists("/e"));
+        let sessions: Vec<_> = world.sim.server().sessions().iter().map(|s| s.id).collect();
+        assert_eq!(sessions, [world.session_id()]);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use homing_transport::{Action, Fate, Outgoing};
 use super::identifying::Begun;
 use super::renewal::Then;
 use super::{Phase, Session, Why};
-use crate::answer::{Cause, Note, Unanswered, Unavailable};
+use crate::answer::{Cause, Unanswered, Unavailable};
 use crate::auth::Authentication;
 use crate::connect_string::Host;
 use crate::inbound::{self, Accepted, Handshake};
@@ -95,7 +95,7 @@ impl Session {
         address: SocketAddr,
         (answer, until, login): (Handshake, Instant, Login),
     ) {
-        let Some(answer) = self.handle_farewell(now, address, answer) else {
+        let Some(answer) = self.handle_farewell(address, answer) else {
             return;
         };
         let asked_for = self.credentials.map(|credentials| credentials.session_id);
@@ -125,7 +125,9 @@ impl Session {
                     self.expire(SessionEnd::Replaced { session_id, other });
                 }
                 if !matches!(self.phase, Phase::Over) {
-                    self.accepted(now, sent_at, &accepted);
+                    if self.farewell.is_none() {
+                        self.accepted(now, sent_at, &accepted);
+                    }
                     let begun = Begun {
                         accepted_at: sent_at,
                         read_only: accepted.read_only,
@@ -260,15 +262,12 @@ impl Session {
         }
         let attempts = self.shared.status.failures();
         let unavailable = Arc::new(Unavailable { rounds, attempts });
-        self.shared
-            .queue
-            .refuse_waiting(&mut self.outbox, |note| match note {
-                // A close has a deadline of its own.
-                Note::Close => None,
-                _ => Some(Err(Unanswered {
-                    fate: Fate::NotSent,
-                    cause: Cause::Unavailable(Arc::clone(&unavailable)),
-                })),
-            });
+        // But for a close, which has a deadline of its own.
+        self.shared.queue.refuse_waiting(&mut self.outbox, |_| {
+            Err(Unanswered {
+                fate: Fate::NotSent,
+                cause: Cause::Unavailable(Arc::clone(&unavailable)),
+            })
+        });
     }
 }

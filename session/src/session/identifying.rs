@@ -123,6 +123,9 @@ impl Session {
     }
 
     fn identified(&mut self, now: Instant, address: SocketAddr, begun: Begun, login: &Login) {
+        if self.says_farewell(now, address, &login.authentications) {
+            return;
+        }
         let mut link = Link::new(now, address, self.session_timeout);
         // Servers do not count tokens as signs of life.
         link.lease_from = begun.accepted_at;

@@ -43,7 +43,7 @@ impl Session {
             self.phase = Phase::Closing {
                 address: link.address,
                 until: now + timeouts::LAST_REQUEST_MAX,
-                has_asked: false,
+                request: Some(Vec::new()),
                 then: Then::Rest,
             };
         }

@@ -34,7 +34,7 @@ use self::renewal::{Farewell, Then};
 pub(crate) use self::returning::Return;
 use self::writable::Search;
 use crate::answer::{Answer, Cause, ConnectionLost, Note, Unanswered, WhyLost};
-use crate::auth::Authentications;
+use crate::auth::{Authentication, Authentications};
 use crate::behind::Suspicion;
 use crate::config::{Addresses, Config, Credentials, OnExpiry};
 use crate::connect_string::Server;
@@ -233,7 +233,8 @@ enum Phase {
     Closing {
         address: SocketAddr,
         until: Instant,
-        has_asked: bool,
+        /// What is to be sent before the request for it, and the request; `None` once it was.
+        request: Option<Vec<Arc<Authentication>>>,
         then: Then,
     },
     /// The session was closed for being idle.
@@ -344,7 +345,13 @@ impl Session {
     /// Why there is no connection, told by the driver or decided here.
     fn disconnected(&mut self, now: Instant, address: SocketAddr, unsent: &Outgoing, why: Why) {
         match why {
-            Why::Failed(failure) => self.failed(Some(address), failure),
+            Why::Failed(failure) => {
+                if self.is_of_one_server {
+                    // Accepted, and lost before it was of any use. No other server knows it.
+                    self.forget_session();
+                }
+                self.failed(Some(address), failure);
+            }
             Why::Lost { why, settled } => {
                 self.lost(
                     now,
@@ -666,9 +673,10 @@ impl Engine for Session {
                     self.shared.status.update(|stats| stats.sent_at = Some(now));
                 }
             }
-            Phase::Closing { has_asked, .. } if !*has_asked => {
-                *has_asked = true;
-                Self::put_close(out);
+            Phase::Closing { request, .. } => {
+                if let Some(proofs) = request.take() {
+                    Self::put_close(&proofs, out);
+                }
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! From a session that is over to the next one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -9,6 +10,7 @@ use homing_transport::Outgoing;
 
 use super::ending::end_answer;
 use super::{Phase, Session, Why};
+use crate::auth::Authentication;
 use crate::config::{Credentials, OnExpiry};
 use crate::inbound::Handshake;
 use crate::status::{Failure, SessionEnd, SessionState};
@@ -53,10 +55,6 @@ impl Session {
     /// next one.
     fn renew(&mut self, end: SessionEnd) {
         self.report(&end, true);
-        if self.suspicion.is_alive() {
-            // A new client would know of nothing either, and these servers may be all there is.
-            self.forget_zxid();
-        }
         if let (SessionEnd::PresumedExpired { .. }, Some(credentials)) = (&end, self.credentials) {
             self.farewell = Some(Farewell {
                 credentials,
@@ -103,8 +101,8 @@ impl Session {
     pub(super) fn pass_is_over(&mut self, now: Instant) {
         self.failed_rounds = self.failed_rounds.saturating_add(1);
         self.suspicion.pass_is_over(now);
-        // Without a session there is none that would be presumed to expire, and without that
-        // nothing would ever be forgotten.
+        // A new client would know of nothing either, and these servers may be all there is. But a
+        // session would not be given up sooner.
         let patience = timeouts::presumed_life(self.requested_timeout);
         if self.has_renewed()
             && self.credentials.is_none()
@@ -132,10 +130,9 @@ impl Session {
     }
 
     /// The answer to a handshake that presented a session only to close it. Gives it back where
-    /// it is about another session.
+    /// the session lives, or it is about another one.
     pub(super) fn handle_farewell(
         &mut self,
-        now: Instant,
         address: SocketAddr,
         answer: Handshake,
     ) -> Option<Handshake> {
@@ -145,35 +142,56 @@ impl Session {
         match answer {
             Handshake::Gone { read_only: true } => {
                 self.hang_up(address, Why::Failed(Failure::UnknownToReadOnly));
+                None
             }
             Handshake::Gone { read_only: false } => {
                 self.hang_up(address, Why::Finished(Then::Renew));
+                None
             }
             Handshake::Accepted(accepted)
-                if accepted.credentials.session_id == farewell.credentials.session_id =>
+                if accepted.credentials.session_id != farewell.credentials.session_id =>
             {
-                self.phase = Phase::Closing {
-                    address,
-                    until: now + timeouts::LAST_REQUEST_MAX,
-                    has_asked: false,
-                    then: Then::Renew,
-                };
-            }
-            other => {
                 self.farewell = None;
-                return Some(other);
+                Some(Handshake::Accepted(accepted))
             }
+            other => Some(other),
         }
-        None
     }
 
-    /// Sends the request that closes the session by itself, once.
-    pub(super) fn put_close(out: &mut Outgoing) {
+    /// Closes the session that was presented only for that, now that the server knows for whom.
+    /// `false` if it is to stay.
+    pub(super) fn says_farewell(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        authentications: &[Arc<Authentication>],
+    ) -> bool {
+        if self.farewell.is_none() {
+            return false;
+        }
+        let mut proofs = authentications.to_vec();
+        proofs.extend(self.shared.authentications.all());
+        self.phase = Phase::Closing {
+            address,
+            until: now + timeouts::LAST_REQUEST_MAX,
+            request: Some(proofs),
+            then: Then::Renew,
+        };
+        true
+    }
+
+    /// Sends the request that closes the session by itself, behind what a server may want to know
+    /// first.
+    pub(super) fn put_close(proofs: &[Arc<Authentication>], out: &mut Outgoing) {
         let header = RequestHeader {
             xid: CLOSE_XID,
             op: op::CLOSE_SESSION,
         };
-        out.put_control(|bytes| put_request(bytes, header, &Empty));
+        out.put_control(|bytes| {
+            proofs.iter().for_each(|proof| proof.put_frame(bytes));
+            put_request(bytes, header, &Empty);
+        });
+        out.wipe_when_written();
     }
 
     /// Waits for the answer to that request; what else there is was not waited for.

@@ -82,15 +82,15 @@ impl<N, A> Queue<N, A> {
         true
     }
 
-    /// Ends the waiting entries for which `answer` has one; the last request of all is not
-    /// asked about. For a session that has no connection and is not to let its callers wait.
-    pub fn refuse_waiting(&self, outbox: &mut Outbox<A>, mut answer: impl FnMut(&N) -> Option<A>) {
+    /// Ends the waiting entries, each with the answer that `answer` makes of it, but not the last
+    /// request of all. For a session that has no connection and is not to let its callers wait.
+    pub fn refuse_waiting(&self, outbox: &mut Outbox<A>, mut answer: impl FnMut(&N) -> A) {
         let mut inner = lock(&self.inner);
         let taken = inner.taken;
         for entry in inner.line.range(taken..).filter(|entry| !entry.is_last) {
-            if let Some(answer) = answer(&entry.note) {
-                outbox.answers.push((Arc::clone(&entry.slot), answer));
-            }
+            outbox
+                .answers
+                .push((Arc::clone(&entry.slot), answer(&entry.note)));
         }
         if !outbox.answers.is_empty() {
             // Filled here, under the lock, because the line is searched for open slots next. It
