@@ -53,7 +53,9 @@ pub trait Resolver: Send + Sync {
 
     /// The servers, in place of those that were known. Asked at the beginning, whenever a
     /// connection is lost, and after each fruitless pass over the servers; nothing waits for the
-    /// answer as long as some are known. `None`, the default, leaves it at those.
+    /// answer as long as some are known. A list that differs is taken as by
+    /// [`Client::set_servers`](crate::Client::set_servers). `None`, the default, leaves it at
+    /// those that are known.
     ///
     /// # Errors
     /// They are not known now.

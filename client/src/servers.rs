@@ -97,6 +97,11 @@ pub(crate) fn parse_servers(op: &str, servers: &str) -> Result<Vec<Server>, Erro
             what: format!("{op}: {servers:?} has a chroot ({chroot}), and takes servers alone"),
         });
     }
+    if parsed.srv.is_some() {
+        return Err(Error::Misuse {
+            what: format!("{op}: {servers:?} names a list in DNS, and takes servers alone"),
+        });
+    }
     Ok(parsed.servers)
 }
 

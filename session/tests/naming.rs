@@ -209,6 +209,33 @@ fn a_list_without_the_server_moves_the_session() {
 }
 
 #[test]
+fn a_lost_connection_asks_for_others() {
+    let (mut world, asked) = listed("10.0.0.1,10.0.0.2");
+    world.connect();
+    let (_, respondent) = next(&mut world, &asked);
+    respondent.answer(Ok(None));
+    world.sim.run_for(60 * SECOND);
+    assert!(asked.lock().unwrap().is_empty(), "all is well");
+    world.sim.cut();
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    world.connect();
+}
+
+#[test]
+fn a_server_that_is_listed_twice_is_one() {
+    let (mut world, asked) = listed("");
+    let (_, respondent) = next(&mut world, &asked);
+    for last in [7, 8] {
+        world.sim.set_behaviour(address(last), Behaviour::Refuse);
+    }
+    let list = "10.0.0.7,10.0.0.8,10.0.0.7,10.0.0.8";
+    respondent.answer(Ok(Some(servers(list))));
+    // Between passes there is another question.
+    next(&mut world, &asked);
+    assert_eq!(world.sim.dials().len(), 2);
+}
+
+#[test]
 fn a_fruitless_pass_asks_for_others() {
     let (mut world, asked) = listed("10.0.0.1");
     world.sim.set_behaviour(address(1), Behaviour::Refuse);

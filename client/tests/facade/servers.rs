@@ -133,6 +133,10 @@ pub(crate) async fn what_is_no_list_of_servers_is_refused(env: &Env) {
         "zk1/app",
         "set_servers: \"zk1/app\" has a chroot (/app), and takes servers alone",
     );
+    check(
+        "dns-srv://zk.example.org",
+        "set_servers: \"dns-srv://zk.example.org\" names a list in DNS, and takes servers alone",
+    );
     let prefers = |servers: &str, millis| {
         let after = Duration::from_millis(millis);
         let start = env.builder().prefer(servers, after).start();
