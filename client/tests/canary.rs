@@ -6,16 +6,24 @@ mod support;
 use std::fmt::{Debug, Display};
 use std::future::IntoFuture;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use homing::{
     Acl, Client, Credentials, Error, ErrorCode, Login, Sasl, SessionEnd, SessionState, StartError,
     Transport,
 };
 use homing_protocol::digest_md5::Challenge;
+use homing_protocol::{
+    ConnectRequest, ConnectResponse, CreateMode, Multi, MultiOp, Reader, Record, SessionPassword,
+    incoming, reply,
+};
+use homing_session::{Authentication, Authentications, Config, Reply, Secret, Session};
 use homing_testkit::{FakeServer, SaslConfig};
-use homing_transport::{Driver, Engine};
+use homing_transport::{Action, Down, Driver, Engine, Outgoing, Slot};
 use support::script::Script;
 use support::{Backend, poll_once, run};
 use tracing_subscriber::filter::LevelFilter;
@@ -188,7 +196,7 @@ fn a_secret_is_found_in_every_form() {
         format!("{secret:#?}"),
         format!("{secret:02x?}"),
         format!("<{}>", secret.escape_ascii()),
-        format!("{:?}", bytes::Bytes::from(secret.clone())),
+        format!("{:?}", Bytes::from(secret.clone())),
         String::from_utf8_lossy(secret).into_owned(),
         base64(&[b"bob:", &secret[..], b"12"].concat()[..24]),
         base64(&[b"bob:1", &secret[..], b"12"].concat()[..24]),
@@ -208,7 +216,69 @@ struct Peek<T> {
 impl<T: Transport> Transport for Peek<T> {
     fn start(&self, engine: Box<dyn Engine>) -> Result<Arc<dyn Driver>, StartError> {
         self.prints.debug(&engine);
-        self.inner.start(engine)
+        self.inner.start(Box::new(Watched {
+            engine,
+            prints: Arc::clone(&self.prints),
+        }))
+    }
+}
+
+/// Looks at a session while it lives: behind what has arrived, before what leaves.
+#[derive(Debug)]
+struct Watched {
+    engine: Box<dyn Engine>,
+    prints: Arc<Prints>,
+}
+
+impl Engine for Watched {
+    fn handle_turn(&mut self, now: Instant) {
+        self.engine.handle_turn(now);
+    }
+
+    fn handle_sleep(&mut self, slept: Duration) {
+        self.engine.handle_sleep(slept);
+    }
+
+    fn handle_resolved(&mut self, now: Instant, addresses: io::Result<Vec<SocketAddr>>) {
+        self.engine.handle_resolved(now, addresses);
+    }
+
+    fn handle_connected(&mut self, now: Instant) {
+        self.engine.handle_connected(now);
+    }
+
+    fn handle_bytes(&mut self, now: Instant, input: &mut BytesMut) {
+        self.engine.handle_bytes(now, input);
+        self.prints.add(&format!("{:?}\n", self.engine));
+    }
+
+    fn handle_disconnected(&mut self, now: Instant, unsent: Outgoing, why: Down) {
+        self.prints.add(&format!("{unsent:?} {why:?}\n"));
+        self.engine.handle_disconnected(now, unsent, why);
+        self.prints.add(&format!("{:?}\n", self.engine));
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.engine.poll_action()
+    }
+
+    fn poll_transmit(&mut self, now: Instant, out: &mut Outgoing) {
+        self.engine.poll_transmit(now, out);
+        if !out.is_empty() {
+            self.prints.add(&format!("{out:?}\n"));
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.engine.poll_timeout()
+    }
+
+    fn take_wakers(&mut self, into: &mut Vec<Waker>) {
+        self.engine.take_wakers(into);
+    }
+
+    fn park(&mut self) -> bool {
+        self.engine.park()
     }
 }
 
@@ -314,6 +384,9 @@ async fn everyday(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets)
     prints.debug(&setting);
     prints.debug(setting.await.unwrap());
     prints.debug(client.acl("/a").await.unwrap());
+    more_nodes(&client, &acl, prints).await;
+    pools(backend, prints, &server, &client).await;
+    prints.debug(&server);
     let mut default = peek(backend, prints, &server.connect_string());
     default = default.resume(credentials);
     prints.debug(&default);
@@ -372,6 +445,141 @@ async fn everyday(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets)
     prints.debug(&closing);
     closing.await.unwrap();
     prints.error(&heir.add_auth("digest", proof.as_bytes()).await.unwrap_err());
+}
+
+/// Other requests that carry lists.
+async fn more_nodes(client: &Client, acl: &[Acl], prints: &Prints) {
+    let all = client
+        .transaction()
+        .create("/t", b"1")
+        .acl(acl)
+        .check("/a", -1);
+    prints.debug(&all);
+    let all = all.submit().unwrap();
+    prints.debug(&all);
+    prints.debug(all.await.unwrap());
+    let refused = client.transaction().create("/t", b"1").acl(acl);
+    prints.error(&refused.await.unwrap_err());
+    let parents = client.create("/p/q/r", b"1").acl(acl).parents();
+    prints.debug(&parents);
+    prints.debug(parents.await.unwrap());
+}
+
+/// Those who read have no identities of their own, and may have been told a default list.
+async fn pools(backend: Backend, prints: &Arc<Prints>, server: &FakeServer, client: &Client) {
+    let list = client.acl("/a").await.unwrap().entries;
+    let builder = peek(backend, prints, &server.connect_string()).default_acl(&list);
+    let builder = builder.pool();
+    prints.debug(&builder);
+    let pool = builder.start().unwrap();
+    let user = pool.user();
+    prints.debug((&pool, &user));
+    let request = user.acl("/p");
+    prints.debug(&request);
+    let reading = request.submit().unwrap();
+    prints.debug(&reading);
+    prints.debug(reading.await.unwrap());
+    prints.error(&user.acl("/a").await.unwrap_err());
+    prints.debug((&pool, &user, pool.stats()));
+    let closing = pool.close();
+    prints.debug(&closing);
+    let closing = closing.submit();
+    prints.debug(&closing);
+    closing.await.unwrap();
+}
+
+/// All public types of the lower floors that can have a secret in them.
+#[test]
+fn no_type_shows_its_secret() {
+    const PASSWORD: &[u8; 16] = b"canary-session-1";
+    const PROOF: &[u8] = b"bob:canary-of-a-type";
+    let prints = Prints::default();
+    let mut secrets = Secrets::default();
+    let acl = [Acl::digest("bob", "canary-of-a-type")];
+    let hash = acl[0].id.id.split_once(':').unwrap().1;
+    secrets.add("a session's password", PASSWORD);
+    secrets.add("a password", &PROOF[4..]);
+    secrets.add("a hash", hash.as_bytes());
+
+    // The wire.
+    let password = SessionPassword::new(PASSWORD).unwrap();
+    let request = ConnectRequest {
+        last_zxid_seen: 0,
+        timeout_ms: 1,
+        session_id: 1,
+        password,
+        read_only: None,
+    };
+    let response = ConnectResponse {
+        timeout_ms: 1,
+        session_id: 1,
+        password,
+        read_only: None,
+    };
+    prints.debug((&password, &request, &response));
+    let frame = encoded(&request);
+    prints.debug(Reader::new(&frame));
+    let create = homing_protocol::Create {
+        path: "/a".into(),
+        data: b"",
+        acl: &acl,
+        mode: CreateMode::Persistent,
+    };
+    let set = homing_protocol::SetAcl {
+        path: "/a".into(),
+        acl: &acl,
+        version: 1,
+    };
+    prints.debug((&create, &set, &acl));
+    prints.debug(MultiOp::Create(homing_protocol::op::CREATE, create));
+    prints.debug(Multi([MultiOp::Create(1, create)].into_iter()));
+    let (create, set) = (encoded(&create), encoded(&set));
+    let mut reader = Reader::new(&create);
+    prints.debug(incoming::Create::read(&mut reader).unwrap());
+    prints.debug(reader);
+    prints.debug(incoming::SetAcl::read(&mut Reader::new(&set)).unwrap());
+    let auth = [&[0; 4][..], b"\0\0\0\x06digest", b"\0\0\0\x14", PROOF].concat();
+    let auth = Bytes::from(auth);
+    prints.debug(incoming::Auth::read(&mut Reader::new(&auth)).unwrap());
+    let results = [&[0; 16][..], PROOF].concat();
+    prints.debug(reply::multi(&Bytes::from(results)).unwrap());
+
+    // The session.
+    let credentials = Credentials::new(1, PASSWORD).unwrap();
+    let authentication = Authentication {
+        scheme: "digest".into(),
+        proof: Secret::new(PROOF),
+    };
+    let authentications = Authentications::default();
+    authentications.add(Arc::new(authentication.clone()));
+    let mut config = Config::new(Vec::new());
+    config.resume = Some(credentials);
+    prints.debug((&credentials, &authentication, &authentications, &config));
+    prints.debug((Secret::new(PROOF), Session::new(config)));
+    let reply = Reply {
+        zxid: 1,
+        err: 0,
+        frame: create.clone(),
+    };
+    let (slot, ticket) = Slot::new();
+    drop(slot.fill(reply.clone()));
+    prints.debug((&reply, &slot, &ticket));
+
+    // The transport.
+    let mut out = Outgoing::new();
+    out.put_control(|bytes| authentication.put_frame(bytes));
+    out.put_control(|bytes| request.encode(bytes));
+    out.advance(5);
+    prints.debug(&out);
+    if let Some(found) = secrets.find(&prints.text()) {
+        panic!("{found}: in {}", prints.text());
+    }
+}
+
+fn encoded(record: &impl Record) -> Bytes {
+    let mut bytes = BytesMut::new();
+    record.encode(&mut bytes);
+    bytes.freeze()
 }
 
 /// A server does not like what it is presented.
