@@ -474,7 +474,7 @@ impl Status {
     }
 
     /// The newest zxid that a reply has told; 0 before the first. It is there before the reply
-    /// is, and it never falls.
+    /// is, and it never falls, unless all servers turn out to have been set back.
     pub fn last_zxid(&self) -> i64 {
         self.last_zxid.load(Ordering::Acquire)
     }

@@ -457,11 +457,15 @@ impl Waiting {
     }
 }
 
-/// Whether the session is connected, or over.
+/// Whether the session can be asked, or is over.
 fn has_settled(changes: &mut StateChanges, cx: &mut Context<'_>) -> bool {
     while let Poll::Ready(change) = changes.poll_change(cx) {
         match change.map(|change| change.state) {
-            Some(SessionState::Connecting | SessionState::Suspended { .. }) => {}
+            Some(
+                SessionState::Connecting
+                | SessionState::Suspended { .. }
+                | SessionState::Renewing(_),
+            ) => {}
             _ => return true,
         }
     }

@@ -1,4 +1,4 @@
-//! Reading by means of several sessions. (What it takes several servers for is in `tests/pool.rs`.)
+//! Reading by means of several sessions. (What it takes several servers for is in `tests/pool/`.)
 
 use std::time::Duration;
 
