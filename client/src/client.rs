@@ -69,7 +69,10 @@ use crate::state::StateChanges;
 /// | [`acl`](Self::acl) | who may do what | [`set_acl`](Self::set_acl) | who may do what |
 /// | [`sync`](Self::sync) | nothing: it catches up | [`transaction`](Self::transaction) | several at once, all or nothing |
 ///
-/// The page of each has its settings. A write that says which
+/// | [`descendant_count`](Self::descendant_count) | how many are below | | |
+///
+/// The page of each has its settings, and the list of methods has more that are made of these. A
+/// write that says which
 /// [`version`](crate::Stat::version) it expects changes nothing that somebody else has changed
 /// meanwhile: that is how to read, think and write. A server may be a little behind the others:
 /// a read with [`.synced()`](crate::Request::synced) sees all that was written before, by anybody.
@@ -161,8 +164,9 @@ use crate::state::StateChanges;
 /// Pings keep it alive. When a connection is lost the session is *suspended*, another server is
 /// sought, and all goes on with the same session, if that is in time; see
 /// [`state`](Self::state). Until [`valid_until`](Self::valid_until) it is certain to be alive.
-/// A session that has ended stays so: make a new client; [`expiry_report`](Self::expiry_report)
-/// has what is known of why. [`stats`](Self::stats) has figures at any time.
+/// A session that has ended stays so: make a new client, or have this one begin another session
+/// by itself ([`on_expiry`](Builder::on_expiry)); [`expiry_report`](Self::expiry_report) has what
+/// is known of why. [`stats`](Self::stats) has figures at any time.
 ///
 /// # More sessions
 /// One session is answered strictly in order. Reads that are too many for it go to a
