@@ -445,7 +445,13 @@ impl Builder {
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let parsed: Result<ConnectString, _> = self.connect_string.parse();
         parsed.map_err(Error::ConnectString)?;
+        self.clone().set_preferred()?;
         self.check()
+    }
+
+    /// Whether requests are not to wait for a server that cannot be reached.
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.config.fail_fast_after.is_some()
     }
 
     /// Whether it is to resume one certain session.

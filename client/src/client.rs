@@ -24,9 +24,17 @@ use crate::state::StateChanges;
 
 /// A ZooKeeper client: a handle to one session, cheap to clone, to be used from any thread.
 ///
+/// # Nodes
+/// ZooKeeper keeps a tree of small *nodes*, each with a path such as `/app/config`, data, and
+/// children. What it is for is agreement: all servers of an ensemble apply all changes in one
+/// order, and each change has a number, its *zxid*. A client has a *session*, which outlives its
+/// connection: a node that is made [ephemeral](crate::Request#method.ephemeral) goes away with it.
+///
 /// # Connecting
 /// A connect string names the servers of an ensemble and, behind a slash, the *chroot* below
-/// which all of this client's paths lie. [`Client::builder`] has the settings.
+/// which all of this client's paths lie. [`Client::builder`] has the settings, with their
+/// defaults in one table; [`chroot`](Self::chroot) gives a handle to the same session for paths
+/// further below.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -49,6 +57,26 @@ use crate::state::StateChanges;
 /// # }
 /// ```
 ///
+/// A session is driven by a task of the tokio runtime in which it was started or, with
+/// [`own_thread`](Builder::own_thread), by a thread of its own: then no runtime is needed.
+///
+/// # What can be asked
+/// | | reads | | writes |
+/// | --- | --- | --- | --- |
+/// | [`get`](Self::get) | data and stat | [`create`](Self::create) | a node, of any kind |
+/// | [`exists`](Self::exists) | the stat, if there is a node | [`set`](Self::set) | other data |
+/// | [`children`](Self::children) | names and stat | [`delete`](Self::delete) | no node |
+/// | [`acl`](Self::acl) | who may do what | [`set_acl`](Self::set_acl) | who may do what |
+/// | [`sync`](Self::sync) | nothing: it catches up | [`transaction`](Self::transaction) | several at once, all or nothing |
+///
+/// | [`descendant_count`](Self::descendant_count) | how many are below | | |
+///
+/// The page of each has its settings, and the list of methods has more that are made of these. A
+/// write that says which
+/// [`version`](crate::Stat::version) it expects changes nothing that somebody else has changed
+/// meanwhile: that is how to read, think and write. A server may be a little behind the others:
+/// a read with [`.synced()`](crate::Request::synced) sees all that was written before, by anybody.
+///
 /// # Three ways to run a request
 /// Each operation gives a [`Request`](crate::Request), which does nothing yet.
 /// - `.await` sends it and waits for the answer.
@@ -58,13 +86,50 @@ use crate::state::StateChanges;
 /// - [`.wait()`](crate::Request::wait) does what `.await` does, on a plain thread.
 ///
 /// A request that is awaited takes its place in line when it is first polled, one that is
-/// submitted does so right then.
+/// submitted does so right then. Answers come in the same order; whoever awaits them in another
+/// one, or drops some, disturbs nobody.
+///
+/// ```
+/// # fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// // On plain threads, without a runtime:
+/// let client = homing::Client::builder(&servers).own_thread().connect().wait()?;
+/// let first = client.create("/queue", b"").submit()?;
+/// let second = client.create("/queue/n-", b"").sequential().submit()?; // it is behind the first
+/// first.wait()?;
+/// assert_eq!(second.wait()?.path, "/queue/n-0000000000");
+/// # client.close().wait()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Each request has a [deadline](crate::Request::deadline), 30 s unless it is set. When too many
+/// are on their way, `.await` and `.wait()` wait for room in the order of arrival, and `.submit()`
+/// says [`Error::Busy`].
 ///
 /// # What an error tells
-/// Every error says what is known of the request's fate:
+/// [`code`](Error::code) has the answer of a server that refused, and the text says what to do
+/// about it where that is known. Every error says what is known of the request's fate:
 /// [`may_have_been_applied`](Error::may_have_been_applied). A request of which nothing was sent
 /// waits for the next connection, until its deadline; one that was sent and not answered is
 /// never repeated by itself.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// use homing::ErrorCode;
+/// match client.create("/leader", b"me").ephemeral().await {
+///     Ok(_) => println!("it is me"),
+///     Err(error) if error.code() == Some(ErrorCode::NodeExists) => println!("somebody else"),
+///     Err(error) if error.may_have_been_applied() => println!("look who it is: {error}"),
+///     Err(error) => return Err(error), // it was not done, whatever it was
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Watches
 /// A read can ask to be told of the next change: [`get`](Self::get),
@@ -105,8 +170,29 @@ use crate::state::StateChanges;
 /// Pings keep it alive. When a connection is lost the session is *suspended*, another server is
 /// sought, and all goes on with the same session, if that is in time; see
 /// [`state`](Self::state). Until [`valid_until`](Self::valid_until) it is certain to be alive.
-/// A session that has ended stays so: make a new client; [`expiry_report`](Self::expiry_report)
-/// has what is known of why. [`stats`](Self::stats) has figures at any time.
+/// A session that has ended stays so: make a new client, or have this one begin another session
+/// by itself ([`on_expiry`](Builder::on_expiry)); [`expiry_report`](Self::expiry_report) has what
+/// is known of why. [`stats`](Self::stats) has figures at any time.
+///
+/// # More sessions
+/// One session is answered strictly in order. Reads that are too many for it go to a
+/// [`Pool`](crate::Pool) of several, whose users never see time go backwards; this client's
+/// [`last_zxid`](Self::last_zxid) tells them what has been written.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// # let client = homing::Client::connect(&servers).await?;
+/// let pool = homing::Client::builder(&servers).pool().start()?;
+/// let user = pool.user();
+/// client.create("/config", b"v1").await?;
+/// user.seen(client.last_zxid());
+/// assert_eq!(user.get("/config").await?.data, "v1");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # The end
 /// [`close`](Self::close) ends the session, and its ephemeral nodes go away with it. Dropping

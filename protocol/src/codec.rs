@@ -69,11 +69,21 @@ pub fn put_count(out: &mut BytesMut, count: usize) {
 /// assert_eq!(error.to_string(), "rest at byte 10: 2147483647 more bytes announced, 0 left");
 /// # Ok::<(), homing_protocol::DecodeError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
     /// How many bytes of `frame` were read. At most `frame.len()`.
     at: usize,
+}
+
+/// Without the bytes: there may be a password among them.
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("len", &self.frame.len())
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Reader<'a> {

@@ -1,6 +1,8 @@
 //! Several operations in one request: multi, which does all of its writes or none, and
 //! multiRead, each of whose reads stands for itself.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::{DecodeError, DecodeErrorKind, Reader, Record};
@@ -153,11 +155,20 @@ pub enum MultiResult {
 /// assert_eq!(results.next(), None);
 /// # Ok::<(), homing_protocol::DecodeError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MultiResults<'a> {
     reader: Reader<'a>,
     frame: &'a Bytes,
     is_over: bool,
+}
+
+impl fmt::Debug for MultiResults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiResults")
+            .field("reader", &self.reader)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> MultiResults<'a> {

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use crate::knowledge::Known;
+use crate::secret::Unshown;
 use crate::session::Return;
 use crate::timeouts;
 use crate::watches::Restored;
@@ -39,7 +38,7 @@ pub(crate) struct Link {
     /// How many bytes are left of a reply that is over the limit and thrown away.
     pub(crate) drain: usize,
     /// What goes out before any request: identities, then watches. Empty once it has.
-    pub(crate) preamble: BytesMut,
+    pub(crate) preamble: Unshown,
     /// Identities of the preamble that were not answered: their schemes, in their order.
     pub(crate) auths_due: VecDeque<String>,
     /// The scheme of an identity that was refused.
@@ -75,7 +74,7 @@ impl Link {
             ping_took: None,
             settles_at: Some(now + timeouts::settled_after(session_timeout)),
             drain: 0,
-            preamble: BytesMut::new(),
+            preamble: Unshown::default(),
             auths_due: VecDeque::new(),
             refused_auth: None,
             asks_for_auth: false,

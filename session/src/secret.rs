@@ -1,6 +1,7 @@
 //! Bytes that nobody may see.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use bytes::BytesMut;
 use zeroize::{Zeroize, Zeroizing};
@@ -36,6 +37,30 @@ impl From<Vec<u8>> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+/// A buffer whose bytes do not show in `Debug`.
+#[derive(Default)]
+pub(crate) struct Unshown(pub(crate) BytesMut);
+
+impl Deref for Unshown {
+    type Target = BytesMut;
+
+    fn deref(&self) -> &BytesMut {
+        &self.0
+    }
+}
+
+impl DerefMut for Unshown {
+    fn deref_mut(&mut self) -> &mut BytesMut {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Unshown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
     }
 }
 

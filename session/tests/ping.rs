@@ -93,6 +93,21 @@ fn events_alone_are_no_sign_of_life() {
 }
 
 #[test]
+fn an_event_that_takes_long_to_arrive_is_no_sign_of_life() {
+    let mut world = connected();
+    let since = world.sim.elapsed();
+    world.sim.set_tamper(|_| Vec::new());
+    let shared = Arc::clone(&world.shared);
+    // An event of 1,000 bytes, one byte in a second.
+    world.sim.inject(b"\0\0\x03\xe8\xff\xff\xff\xff");
+    while is_connected(&shared) {
+        world.sim.run_for(SECOND);
+        world.sim.inject(b"\0");
+    }
+    assert!(world.sim.elapsed() - since <= T * 2 / 3 + SECOND);
+}
+
+#[test]
 fn a_reply_that_takes_long_to_arrive_is_a_sign_of_life() {
     let mut world = connected();
     world.sim.set_tamper(|_| Vec::new());
@@ -116,6 +131,20 @@ fn a_ping_that_nobody_sent_changes_nothing() {
         .inject(b"\0\0\0\x10\xff\xff\xff\xfe\0\0\0\0\0\0\0\x01\0\0\0\0");
     world.settle();
     assert!(world.is_connected());
+}
+
+#[test]
+fn a_ping_that_nobody_sent_is_no_sign_of_life() {
+    let mut world = connected();
+    let since = world.sim.elapsed();
+    world.sim.set_tamper(|_| Vec::new());
+    world.sim.run_for(T / 4);
+    world
+        .sim
+        .inject(b"\0\0\0\x10\xff\xff\xff\xfe\0\0\0\0\0\0\0\x01\0\0\0\0");
+    let shared = Arc::clone(&world.shared);
+    assert!(world.sim.run_until(T, |_| !is_connected(&shared)));
+    assert_eq!(world.sim.elapsed() - since, T * 2 / 3);
 }
 
 #[test]

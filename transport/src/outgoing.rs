@@ -1,7 +1,7 @@
 //! The bytes that are on their way out, and what they belong to.
 
 use std::collections::VecDeque;
-use std::mem;
+use std::{fmt, mem};
 
 use bytes::BytesMut;
 
@@ -19,7 +19,7 @@ use bytes::BytesMut;
 /// out.advance(3); // a write took three bytes
 /// assert_eq!(out.pending(), b"g");
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     bytes: BytesMut,
     /// How many of `bytes` the stream accepted. At most `bytes.len()`.
@@ -31,6 +31,17 @@ pub struct Outgoing {
     front_written: usize,
     /// Something in `bytes` is secret, and is wiped before the memory goes elsewhere.
     is_secret: bool,
+}
+
+/// Without the bytes: some are secret.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("len", &self.bytes.len())
+            .field("written", &self.written)
+            .field("segments", &self.segments)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A run of bytes of one kind.

@@ -35,7 +35,7 @@ impl Client {
         &self,
         path: impl Into<Cow<'a, str>>,
     ) -> Request<DescendantCount<'a>> {
-        Request::new(&self.scope, DescendantCount { path: path.into() })
+        Request::new(&self.scope, DescendantCount::new(path))
     }
 }
 
@@ -50,6 +50,12 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct DescendantCount<'a> {
     path: Path<'a>,
+}
+
+impl<'a> DescendantCount<'a> {
+    pub(crate) fn new(path: impl Into<Path<'a>>) -> Self {
+        Self { path: path.into() }
+    }
 }
 
 impl sealed::Sealed for DescendantCount<'_> {}

@@ -131,7 +131,7 @@ impl Members {
         if inner.is_closed {
             return Err(NoSession::Closed);
         }
-        let best = inner.best(wish);
+        let best = inner.best(wish, self.grow_at.max(1));
         let is_busy = |best| wish.may_grow && inner.in_flight(best) >= self.grow_at;
         if best.is_none_or(is_busy) {
             self.grow(inner);
@@ -142,6 +142,12 @@ impl Members {
         }
         match &inner.why {
             Some(why) if inner.sessions.is_empty() => Err(why.clone()),
+            // Whoever is not to wait is told so by a session.
+            _ if self.builder.fails_fast() => {
+                inner.next = (inner.next + 1) % inner.sessions.len().max(1);
+                let chosen = inner.sessions.get(inner.next).map(Member::chosen);
+                Ok(chosen.map_or(Choice::Wait(Vec::new(), None), Choice::Ask))
+            }
             _ => {
                 let chosen = inner.sessions.iter().map(Member::chosen);
                 let may_grow = inner.sessions.len() < self.capacity;
@@ -210,7 +216,8 @@ impl Members {
         for member in &inner.sessions {
             stats.in_flight += member.client.in_flight().requests;
             match member.client.state() {
-                SessionState::Connecting => stats.connecting += 1,
+                SessionState::Connecting | SessionState::Renewing(_) => stats.connecting += 1,
+                SessionState::Dormant => stats.dormant += 1,
                 SessionState::Connected(_) => stats.connected += 1,
                 SessionState::Suspended { .. } => stats.suspended += 1,
                 SessionState::Ended(_) if !inner.is_closed => stats.failed += 1,
@@ -258,35 +265,38 @@ impl Inner {
         self.why = Some(why);
     }
 
-    /// The place of the best session, of those that are connected.
-    fn best(&self, wish: Wish) -> Option<usize> {
-        let connected = || {
+    /// The place of the best session, of those that are connected or will be once they are asked.
+    fn best(&self, wish: Wish, grow_at: usize) -> Option<usize> {
+        let ready = || {
             let all = self.sessions.iter().enumerate();
-            all.filter(|(_, member)| member.is_connected())
+            all.filter(|(_, member)| member.is_ready())
         };
         if wish.stale.is_some() {
-            let up_to_date = connected().filter(|(_, member)| member.chosen().has_seen(wish.floor));
-            let best = self.least_busy(up_to_date, wish);
+            let up_to_date = ready().filter(|(_, member)| member.chosen().has_seen(wish.floor));
+            let best = self.least_busy(up_to_date, wish, grow_at);
             // A session that is behind is brought up to date by a sync: the same one, so that
             // the others need none.
-            let same = || connected().find(|(_, member)| Some(member.id) == wish.stale);
+            let same = || ready().find(|(_, member)| Some(member.id) == wish.stale);
             if let Some(best) = best.or_else(|| same().map(|(at, _)| at)) {
                 return Some(best);
             }
         }
-        self.least_busy(connected(), wish)
+        self.least_busy(ready(), wish, grow_at)
     }
 
     fn least_busy<'a>(
         &self,
         members: impl Iterator<Item = (usize, &'a Member)>,
         wish: Wish,
+        grow_at: usize,
     ) -> Option<usize> {
         let len = self.sessions.len();
         let start = self.next % len.max(1);
         let rank = |&(at, member): &(usize, &Member)| {
             let turn = (at + len - start) % len;
-            let requests = member.client.in_flight().requests;
+            // One that sleeps is woken when another would have to be started.
+            let asleep = if member.is_dormant() { grow_at } else { 0 };
+            let requests = asleep + member.client.in_flight().requests;
             (requests, member.is_behind(wish.floor), turn)
         };
         members.min_by_key(rank).map(|(at, _)| at)
@@ -326,12 +336,18 @@ impl Member {
         }
     }
 
-    fn is_connected(&self) -> bool {
-        matches!(self.client.state(), SessionState::Connected(_))
+    fn is_ready(&self) -> bool {
+        let state = self.client.state();
+        matches!(state, SessionState::Connected(_) | SessionState::Dormant)
+    }
+
+    fn is_dormant(&self) -> bool {
+        matches!(self.client.state(), SessionState::Dormant)
     }
 
     fn is_connecting(&self) -> bool {
-        matches!(self.client.state(), SessionState::Connecting)
+        let state = self.client.state();
+        matches!(state, SessionState::Connecting | SessionState::Renewing(_))
     }
 
     fn end(&self) -> Option<SessionEnd> {

@@ -65,7 +65,7 @@ use crate::error::Error;
 /// A session looks for another server by itself. Meanwhile the others are asked, and what was
 /// lost with its connection is asked again: reads change nothing at the servers, so they are
 /// repeated by themselves, unlike anything that a client is asked. While no session is connected
-/// reads wait, each until its deadline.
+/// reads wait, each until its deadline, unless [nobody is to](Builder::fail_fast_after).
 ///
 /// A session that has ended is replaced by the next read that could use it. If sessions end soon
 /// after they began, or cannot be started at all, there are pauses in between that grow from
@@ -217,8 +217,12 @@ pub struct PoolStats {
     pub capacity: usize,
     /// Sessions that are connected.
     pub connected: usize,
-    /// Sessions that have not been connected yet.
+    /// Sessions that have not been connected yet, or seek another session in place of one that
+    /// has [expired](Builder::on_expiry).
     pub connecting: usize,
+    /// Sessions that were closed because they were [idle](Builder::close_idle_after), and will be
+    /// opened anew when they are needed.
+    pub dormant: usize,
     /// Sessions that have lost their connection and look for another server.
     pub suspended: usize,
     /// Requests that were submitted to a session and not answered.

@@ -18,7 +18,7 @@ use super::members::{Choice, Chosen, Members, Wish};
 use super::user::Floor;
 use crate::client::Scope;
 use crate::error::{Error, Subject};
-use crate::ops::{Exists, Get, GetAcl, GetChildren};
+use crate::ops::{DescendantCount, Exists, Get, GetAcl, GetChildren};
 use crate::request::{Operation, Request, Running, sealed};
 use crate::state::StateChanges;
 
@@ -40,6 +40,7 @@ impl PoolRead for Get<'_> {}
 impl PoolRead for Exists<'_> {}
 impl PoolRead for GetChildren<'_> {}
 impl PoolRead for GetAcl<'_> {}
+impl PoolRead for DescendantCount<'_> {}
 
 /// A read that has not been made yet. Run it in one of three ways, like a
 /// [`Request`](crate::Request): `.await`, [`submit`](Self::submit), [`wait`](Self::wait).
@@ -457,11 +458,15 @@ impl Waiting {
     }
 }
 
-/// Whether the session is connected, or over.
+/// Whether the session can be asked, or is over.
 fn has_settled(changes: &mut StateChanges, cx: &mut Context<'_>) -> bool {
     while let Poll::Ready(change) = changes.poll_change(cx) {
         match change.map(|change| change.state) {
-            Some(SessionState::Connecting | SessionState::Suspended { .. }) => {}
+            Some(
+                SessionState::Connecting
+                | SessionState::Suspended { .. }
+                | SessionState::Renewing(_),
+            ) => {}
             _ => return true,
         }
     }

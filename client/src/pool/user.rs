@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::members::Handle;
 use super::read::{PoolRead, PoolRequest};
-use crate::ops::{Exists, Get, GetAcl, GetChildren};
+use crate::ops::{DescendantCount, Exists, Get, GetAcl, GetChildren};
 
 /// Somebody who reads by means of a [`Pool`](super::Pool), and never sees time go backwards: no
 /// answer is of an earlier time than one that it has had before.
@@ -17,7 +17,7 @@ use crate::ops::{Exists, Get, GetAcl, GetChildren};
 /// off as another [`Pool::user`](super::Pool::user), since for a user who reads much at once,
 /// answers that come out of order while others write are asked for again.
 ///
-/// It has each read of a [`Client`](crate::Client), and no write:
+/// It has the reads of a [`Client`](crate::Client) that are one request about nodes, and no write:
 ///
 /// ```compile_fail
 /// # fn example(user: homing::pool::User) {
@@ -81,6 +81,18 @@ impl User {
     /// `NoNode` if there is none, `NoAuth` without the permission to read or to administer.
     pub fn acl<'a>(&self, path: impl Into<Cow<'a, str>>) -> PoolRequest<GetAcl<'a>> {
         self.read(GetAcl::new(path))
+    }
+
+    /// How many nodes there are below a node:
+    /// [`Client::descendant_count`](crate::Client::descendant_count).
+    ///
+    /// # Errors
+    /// `NoNode` if there is none, `NoAuth` without the permission to read.
+    pub fn descendant_count<'a>(
+        &self,
+        path: impl Into<Cow<'a, str>>,
+    ) -> PoolRequest<DescendantCount<'a>> {
+        self.read(DescendantCount::new(path))
     }
 
     /// Tells it that it has seen the time of this zxid: no later answer is of an earlier one.

@@ -263,6 +263,7 @@ macro_rules! on_the_fake {
                 a_lost_connection_suspends_the_session
                 an_expired_session_ends_for_everybody
                 requests_wait_for_the_first_connection
+                what_is_dropped_without_a_connection_is_not_sent
                 a_close_that_nobody_confirms
                 a_wrong_password_resumes_nothing;
             watches:

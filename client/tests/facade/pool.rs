@@ -1,4 +1,4 @@
-//! Reading by means of several sessions. (What it takes several servers for is in `tests/pool.rs`.)
+//! Reading by means of several sessions. (What it takes several servers for is in `tests/pool/`.)
 
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub(crate) async fn a_pool_reads_what_a_client_reads(env: &Env) {
     assert_eq!(children.sorted(), ["x", "y"]);
     assert_eq!(children.stat().num_children, 2);
     assert_eq!(user.acl("/a").await.unwrap().entries, [Acl::open()]);
+    assert_eq!(user.descendant_count("/a").await.unwrap(), 2);
     // Paths may be given away, and answers are awaited whenever.
     let reading = user.get(String::from("/a")).synced().submit().unwrap();
     let other = user.children("/a").submit().unwrap();

@@ -306,6 +306,24 @@ pub(crate) async fn requests_wait_for_the_first_connection(env: &Env) {
     assert!(client.connected().await.is_ok());
 }
 
+pub(crate) async fn what_is_dropped_without_a_connection_is_not_sent(env: &Env) {
+    let client = env.connect().await;
+    env.fake().stop();
+    until("the loss was noticed", || {
+        matches!(client.state(), SessionState::Suspended { .. })
+    });
+    let before = client.create("/before", b"").submit().unwrap();
+    let dropped = client.create("/dropped", b"").submit().unwrap();
+    let behind = client.create("/behind", b"").submit().unwrap();
+    drop(dropped);
+    env.fake().restart().unwrap();
+    before.await.unwrap();
+    behind.await.unwrap();
+    let names = client.children("/").await.unwrap();
+    assert_eq!(names.sorted(), ["before", "behind"]);
+    assert_eq!(client.in_flight().requests, 0);
+}
+
 pub(crate) async fn a_close_that_nobody_confirms(env: &Env) {
     let client = env.connect().await;
     let asked = client.create("/e", b"").ephemeral().submit().unwrap();

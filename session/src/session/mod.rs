@@ -648,7 +648,7 @@ impl Engine for Session {
                     let preamble = std::mem::take(&mut link.preamble);
                     out.put_control(|bytes| bytes.extend_from_slice(&preamble));
                     out.wipe_when_written();
-                    secret::wipe(preamble);
+                    secret::wipe(preamble.0);
                     link.sent_at = now;
                 }
                 if link.leave_by.is_none() && out.pending().len() < PENDING_MAX {

@@ -94,6 +94,7 @@ impl Session {
             tracing::warn!("all servers seem to be behind zxid {zxid:#x}; it is forgotten");
         });
         self.last_zxid = 0;
+        self.shared.status.set_last_zxid(0);
         self.suspicion.clear();
     }
 

@@ -1,24 +1,23 @@
 //! Secrets are used in all that a client does, with all levels of logging on: none is ever
 //! printed, in whatever form.
 
+mod find;
+mod peek;
+#[path = "../support/mod.rs"]
 mod support;
+mod types;
 
-use std::fmt::{Debug, Display};
 use std::future::IntoFuture;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use homing::{
-    Acl, Client, Credentials, Error, ErrorCode, Login, Sasl, SessionEnd, SessionState, StartError,
-    Transport,
-};
+use find::{Log, Prints, Secrets};
+use homing::{Acl, Client, Credentials, Error, ErrorCode, Login, Sasl, SessionEnd, SessionState};
 use homing_protocol::digest_md5::Challenge;
 use homing_testkit::{FakeServer, SaslConfig};
-use homing_transport::{Driver, Engine};
+use peek::peek;
 use support::script::Script;
 use support::{Backend, poll_once, run};
-use tracing_subscriber::filter::LevelFilter;
 
 const MOMENT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,206 +32,6 @@ fn nothing_is_told_on_nio() {
 #[test]
 fn nothing_is_told_on_tokio() {
     run(Backend::Tokio, nothing_is_told);
-}
-
-/// All that is logged in this process, at all levels.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn of_this_process() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            let writer = log.clone();
-            tracing_subscriber::fmt()
-                .with_max_level(LevelFilter::TRACE)
-                .with_ansi(false)
-                .with_writer(move || writer.clone())
-                .init();
-            log
-        })
-    }
-
-    fn text(&self) -> String {
-        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&log).into_owned()
-    }
-}
-
-/// All that was printed by hand.
-#[derive(Default)]
-struct Prints(Mutex<String>);
-
-impl Prints {
-    fn debug(&self, thing: impl Debug) {
-        self.add(&format!("{thing:?}\n{thing:#?}\n"));
-    }
-
-    fn error(&self, error: &Error) {
-        self.debug(error);
-        let mut cause: Option<&dyn std::error::Error> = Some(error);
-        while let Some(error) = cause {
-            self.add(&format!("{error}\n{error:?}\n"));
-            cause = error.source();
-        }
-    }
-
-    fn display(&self, thing: impl Display) {
-        self.add(&format!("{thing}\n{thing:#}\n"));
-    }
-
-    fn add(&self, text: &str) {
-        let mut prints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        prints.push_str(text);
-    }
-
-    fn text(&self) -> String {
-        let prints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        prints.clone()
-    }
-}
-
-/// What must not be found.
-#[derive(Default)]
-struct Secrets(Vec<(String, Vec<u8>)>);
-
-impl Secrets {
-    fn add(&mut self, what: &str, secret: &[u8]) {
-        // Long enough not to be found by chance.
-        assert!(secret.len() >= 12, "{what}");
-        self.0.push((what.into(), secret.to_vec()));
-    }
-
-    /// The first that is found, and in which form.
-    fn find(&self, text: &str) -> Option<String> {
-        // Lists may stand on many lines.
-        let words: Vec<_> = text.split_whitespace().collect();
-        let text = &format!("{text}\n{}", words.join(" "));
-        let lower = text.to_lowercase();
-        for (what, secret) in &self.0 {
-            // A part is too much already.
-            for part in [secret, &secret[..12], &secret[secret.len() - 12..]] {
-                for (form, needle) in forms(part) {
-                    let is_found = match form {
-                        "hexadecimal" => lower.contains(&needle),
-                        _ => text.contains(&needle),
-                    };
-                    if is_found {
-                        return Some(format!("{what}, {form}"));
-                    }
-                }
-            }
-        }
-        None
-    }
-}
-
-fn forms(secret: &[u8]) -> Vec<(&'static str, String)> {
-    let join = |separator: &str, show: fn(&u8) -> String| {
-        let shown: Vec<_> = secret.iter().map(show).collect();
-        shown.join(separator)
-    };
-    let mut forms = vec![
-        ("as it is", String::from_utf8_lossy(secret).into_owned()),
-        ("escaped", secret.escape_ascii().to_string()),
-        ("hexadecimal", join("", |byte| format!("{byte:02x}"))),
-        ("hexadecimal", join(" ", |byte| format!("{byte:02x}"))),
-        ("hexadecimal", join(", ", |byte| format!("{byte:02x}"))),
-        ("hexadecimal", join(", ", |byte| format!("0x{byte:02x}"))),
-        ("decimal", join(", ", u8::to_string)),
-    ];
-    // Wherever it begins in what was encoded.
-    for before in 0..3 {
-        let padded = [&vec![0; before][..], secret].concat();
-        let whole = padded.len() / 3 * 3;
-        let encoded = base64(&padded[..whole]);
-        forms.push(("base64", encoded[if before > 0 { 4 } else { 0 }..].into()));
-    }
-    forms
-}
-
-/// Of a multiple of three bytes.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks_exact(3) {
-        let bits = u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]);
-        for shift in [18, 12, 6, 0] {
-            text.push(char::from(ALPHABET[(bits >> shift & 63) as usize]));
-        }
-    }
-    text
-}
-
-#[test]
-fn a_secret_is_found_in_every_form() {
-    let mut secrets = Secrets::default();
-    secrets.add("it", b"\x00\xffthe secret\"\n of it");
-    let secret = &secrets.0[0].1;
-    assert_eq!(secrets.find("nothing of the kind"), None);
-    for shown in [
-        format!("{secret:?}"),
-        format!("{secret:#?}"),
-        format!("{secret:02x?}"),
-        format!("<{}>", secret.escape_ascii()),
-        format!("{:?}", bytes::Bytes::from(secret.clone())),
-        String::from_utf8_lossy(secret).into_owned(),
-        base64(&[b"bob:", &secret[..], b"12"].concat()[..24]),
-        base64(&[b"bob:1", &secret[..], b"12"].concat()[..24]),
-        base64(&[b"bob:12", &secret[..], b"12"].concat()[..24]),
-    ] {
-        assert!(secrets.find(&shown).is_some(), "{shown}");
-    }
-}
-
-/// Looks at what a transport is given to drive.
-#[derive(Debug, Clone)]
-struct Peek<T> {
-    inner: T,
-    prints: Arc<Prints>,
-}
-
-impl<T: Transport> Transport for Peek<T> {
-    fn start(&self, engine: Box<dyn Engine>) -> Result<Arc<dyn Driver>, StartError> {
-        self.prints.debug(&engine);
-        self.inner.start(engine)
-    }
-}
-
-impl Debug for Prints {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Prints")
-    }
-}
-
-fn peek(backend: Backend, prints: &Arc<Prints>, servers: &str) -> homing::Builder {
-    let builder = Client::builder(servers);
-    let prints = Arc::clone(prints);
-    match backend {
-        #[cfg(feature = "nio")]
-        Backend::Nio => builder.transport(Peek {
-            inner: homing::Nio::new(),
-            prints,
-        }),
-        #[cfg(feature = "tokio")]
-        Backend::Tokio => builder.transport(Peek {
-            inner: homing::Tokio::new(),
-            prints,
-        }),
-    }
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -314,6 +113,9 @@ async fn everyday(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets)
     prints.debug(&setting);
     prints.debug(setting.await.unwrap());
     prints.debug(client.acl("/a").await.unwrap());
+    more_nodes(&client, &acl, prints).await;
+    pools(backend, prints, &server, &client).await;
+    prints.debug(&server);
     let mut default = peek(backend, prints, &server.connect_string());
     default = default.resume(credentials);
     prints.debug(&default);
@@ -372,6 +174,47 @@ async fn everyday(backend: Backend, prints: &Arc<Prints>, secrets: &mut Secrets)
     prints.debug(&closing);
     closing.await.unwrap();
     prints.error(&heir.add_auth("digest", proof.as_bytes()).await.unwrap_err());
+}
+
+/// Other requests that carry lists.
+async fn more_nodes(client: &Client, acl: &[Acl], prints: &Prints) {
+    let all = client
+        .transaction()
+        .create("/t", b"1")
+        .acl(acl)
+        .check("/a", -1);
+    prints.debug(&all);
+    let all = all.submit().unwrap();
+    prints.debug(&all);
+    prints.debug(all.await.unwrap());
+    let refused = client.transaction().create("/t", b"1").acl(acl);
+    prints.error(&refused.await.unwrap_err());
+    let parents = client.create("/p/q/r", b"1").acl(acl).parents();
+    prints.debug(&parents);
+    prints.debug(parents.await.unwrap());
+}
+
+/// Those who read have no identities of their own, and may have been told a default list.
+async fn pools(backend: Backend, prints: &Arc<Prints>, server: &FakeServer, client: &Client) {
+    let list = client.acl("/a").await.unwrap().entries;
+    let builder = peek(backend, prints, &server.connect_string()).default_acl(&list);
+    let builder = builder.pool();
+    prints.debug(&builder);
+    let pool = builder.start().unwrap();
+    let user = pool.user();
+    prints.debug((&pool, &user));
+    let request = user.acl("/p");
+    prints.debug(&request);
+    let reading = request.submit().unwrap();
+    prints.debug(&reading);
+    prints.debug(reading.await.unwrap());
+    prints.error(&user.acl("/a").await.unwrap_err());
+    prints.debug((&pool, &user, pool.stats()));
+    let closing = pool.close();
+    prints.debug(&closing);
+    let closing = closing.submit();
+    prints.debug(&closing);
+    closing.await.unwrap();
 }
 
 /// A server does not like what it is presented.
