@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_protocol::SessionPassword;
-use homing_transport::Limits;
+use homing_transport::{Limits, Secure};
 
 use crate::connect_string::Server;
 use crate::login::Login;
@@ -75,6 +76,9 @@ pub struct Config {
     pub follow_reconfig: bool,
     /// Servers that the session would rather be at; `None` by default.
     pub prefer: Option<Preference>,
+    /// What makes the TLS of servers that have it in the connect string. `None`, the default,
+    /// connects to none of these.
+    pub secure: Option<Arc<dyn Secure>>,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -105,6 +109,7 @@ impl Config {
             fail_fast_after: None,
             follow_reconfig: false,
             prefer: None,
+            secure: None,
             seed: 0,
             first_xid: 1,
         }
