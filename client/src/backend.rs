@@ -31,6 +31,8 @@ impl Context {
     }
 }
 
+#[cfg(feature = "tls")]
+use crate::admin::FourLetter;
 #[cfg(any(feature = "nio", feature = "tokio"))]
 use crate::builder::Builder;
 
@@ -99,6 +101,14 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
+    pub fn tls(self, tls: Tls) -> Self {
+        self.secure(tls)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<T> FourLetter<T> {
+    /// How to speak TLS with a server that has `tls://` in front of its name. (Feature `tls`.)
     pub fn tls(self, tls: Tls) -> Self {
         self.secure(tls)
     }

@@ -32,6 +32,7 @@
 //! Both transports can be on: then `Builder::nio` and `Builder::tokio` choose. One must be.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod auth;
 mod backend;
 mod builder;

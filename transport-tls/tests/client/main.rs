@@ -10,6 +10,7 @@ mod pki;
 mod proxy;
 mod rejected;
 mod server;
+mod words;
 mod working;
 
 use std::panic::resume_unwind;
