@@ -1,4 +1,4 @@
-//! The transports that are compiled in: the one file with feature gates.
+//! The transports and the TLS that are compiled in: the one file with feature gates.
 
 use std::sync::Arc;
 
@@ -6,6 +6,8 @@ use homing_transport::Transport;
 
 #[cfg(feature = "nio")]
 pub use homing_transport_nio::Nio;
+#[cfg(feature = "tls")]
+pub use homing_transport_tls::Tls;
 #[cfg(feature = "tokio")]
 pub use homing_transport_tokio::Tokio;
 
@@ -29,6 +31,8 @@ impl Context {
     }
 }
 
+#[cfg(feature = "tls")]
+use crate::admin::FourLetter;
 #[cfg(any(feature = "nio", feature = "tokio"))]
 use crate::builder::Builder;
 
@@ -77,3 +81,43 @@ impl Builder {
         self.transport(Tokio::new())
     }
 }
+
+#[cfg(feature = "tls")]
+impl Builder {
+    /// How to speak TLS with the servers that have `tls://` in the connect string, and with no
+    /// others. See [`Tls`] for what is verified and when files are read. (Feature `tls`.)
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), homing::Error> {
+    /// use homing::{Client, Tls};
+    /// let tls = Tls::new()
+    ///     .ca_file("/etc/zookeeper/ca.pem")
+    ///     .client_certificate_files("/etc/app/cert.pem", "/etc/app/key.pem");
+    /// let client = Client::builder("tls://zk1:2281,tls://zk2:2281/app")
+    ///     .own_thread()
+    ///     .tls(tls)
+    ///     .connect()
+    ///     .wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tls(self, tls: Tls) -> Self {
+        self.secure(tls)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<T> FourLetter<T> {
+    /// How to speak TLS with a server that has `tls://` in front of its name. (Feature `tls`.)
+    pub fn tls(self, tls: Tls) -> Self {
+        self.secure(tls)
+    }
+}
+
+/// What to do about a connect string with `tls://` in it and no settings for that.
+#[cfg(feature = "tls")]
+pub(crate) const HOW_TO_SPEAK_TLS: &str =
+    "say whom to trust: `Builder::tls(Tls::new().ca_file(…))`";
+#[cfg(not(feature = "tls"))]
+pub(crate) const HOW_TO_SPEAK_TLS: &str =
+    "switch on the feature `tls` of the crate `homing`, and say whom to trust: `Builder::tls`";

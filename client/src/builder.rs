@@ -12,7 +12,7 @@ use homing_protocol::{Acl, frame};
 use homing_session::{
     Ask, Config, ConnectString, Credentials, OnExpiry, Preference, Server, ServerSource, Session,
 };
-use homing_transport::{Transport, block_on};
+use homing_transport::{Secure, Transport, block_on};
 
 use crate::backend;
 use crate::client::{Client, Core, Settings};
@@ -46,6 +46,7 @@ use crate::srv::SrvResolver;
 /// | [`login_timeout`](Self::login_timeout) | 5 s |
 /// | [`resolver`](Self::resolver) | the connect string and the system's names |
 /// | [`transport`](Self::transport) | tokio if compiled in, or else nio |
+/// | [`secure`](Self::secure), or `tls` | none: `tls://` in the connect string is an error |
 ///
 /// ```
 /// # fn main() -> Result<(), homing::Error> {
@@ -426,6 +427,13 @@ impl Builder {
         self
     }
 
+    /// What makes the TLS of servers that have `tls://` in the connect string: another
+    /// implementation than the one that comes with this crate, which `Builder::tls` takes.
+    pub fn secure(mut self, secure: impl Secure + 'static) -> Self {
+        self.config.secure = Some(Arc::new(secure));
+        self
+    }
+
     /// Fixes all randomness of the session: the order of servers, the length of pauses. For
     /// tests; by default each client has a seed of its own.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -494,7 +502,6 @@ impl Builder {
         let connect_string: ConnectString =
             self.connect_string.parse().map_err(Error::ConnectString)?;
         self.set_preferred()?;
-        self.check()?;
         let mut name = connect_string.servers.first().cloned();
         if let Some(srv) = connect_string.srv {
             if self.server_list.is_some() {
@@ -506,6 +513,7 @@ impl Builder {
             name = as_server.servers.into_iter().next();
         }
         self.config.servers = connect_string.servers;
+        self.check()?;
         self.config.server_list = name
             .zip(self.server_list)
             .map(|(name, ask)| ServerSource { name, ask });
@@ -567,6 +575,13 @@ impl Builder {
         }
         if self.config.watch_backlog == 0 {
             return misuse("the backlog of a watch is zero, which leaves no room for any event");
+        }
+        let asks_for_tls = self.config.servers.iter().find(|server| server.tls);
+        if let Some(server) = asks_for_tls.filter(|_| self.config.secure.is_none()) {
+            let how = backend::HOW_TO_SPEAK_TLS;
+            return misuse(&format!(
+                "the connect string has {server}, and TLS is not set up: {how}"
+            ));
         }
         if self.settings.acl.is_empty() {
             return misuse("the default access control list is empty, which no server accepts");

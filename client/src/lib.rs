@@ -26,10 +26,13 @@
 //! | --- | --- | --- |
 //! | `tokio` | sessions as tasks of a tokio runtime | yes |
 //! | `nio` | sessions on threads of their own, on mio; no async runtime in the process | no |
+//! | `tls` | `tls://` in the connect string, and `Builder::tls`; on rustls with ring | no |
+//! | `tls-system-roots` | `Tls::system_roots`: what the operating system trusts | no |
 //!
-//! Both can be on: then `Builder::nio` and `Builder::tokio` choose. One must be.
+//! Both transports can be on: then `Builder::nio` and `Builder::tokio` choose. One must be.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod auth;
 mod backend;
 mod builder;
@@ -64,7 +67,7 @@ pub use homing_session::{
     SaslMechanism, SaslRefusal, SaslStep, Secret, Server, SessionEnd, SessionState, StateChange,
     Stats as SessionStats, Unavailable, WatchEvent, WatchItem, WatchedPath, WhyLost,
 };
-pub use homing_transport::{Fate, StartError, Transport, Usage};
+pub use homing_transport::{Fate, Secure, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
 pub use ops::{
     Changes, Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node,

@@ -239,6 +239,7 @@ fn bad_input() {
     }));
     for backend in Backend::ALL {
         with_watchdog(|| backend.block_on(bad_strings(*backend)));
+        with_watchdog(|| backend.block_on(tls_without_settings(*backend)));
         with_watchdog(|| backend.block_on(bad_requests(*backend)));
         let (cpu, since) = (cpu_time(), Instant::now());
         with_watchdog(|| backend.block_on(bad_servers(*backend)));
@@ -275,6 +276,11 @@ async fn bad_strings(backend: Backend) {
             "the chroot is not a path: a component `.` or `..` at byte 1",
         ),
         ("http://zk1", "a scheme (http) is no part of it"),
+        (
+            "tls://zk1",
+            "server 1, \"tls://zk1\": a port must follow: there is no usual one for TLS",
+        ),
+        ("zk1,tls:/zk2", "the port is not a number"),
     ];
     for (text, says) in rows {
         let since = Instant::now();
@@ -293,6 +299,19 @@ async fn bad_strings(backend: Backend) {
         }
         assert!(since.elapsed() < SLACK, "{text:?}");
     }
+}
+
+/// TLS that was not set up, or is not compiled in, is never left out in silence.
+async fn tls_without_settings(backend: Backend) {
+    let builder = backend.builder("zk1,tls://zk2:2281/app");
+    let error = builder.start().unwrap_err();
+    assert!(matches!(error, Error::Misuse { .. }), "{error:?}");
+    let error = error.to_string();
+    let says = "the connect string has tls://zk2:2281, and TLS is not set up: ";
+    assert!(error.starts_with(says), "{error}");
+    assert!(error.contains("`Builder::tls"), "{error}");
+    let names_feature = error.contains("the feature `tls`");
+    assert_eq!(names_feature, cfg!(not(feature = "tls")), "{error}");
 }
 
 async fn bad_requests(backend: Backend) {

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use homing::{Client, Error, ErrorCode, SessionState};
 use homing_testkit::{ConnectionId, Now, Output, Server, ServerConfig};
 use homing_transport::{Action, Down, Driver, Engine, Outgoing, StartError, Transport};
+use homing_transport::{Secure, SecureError, SecureStream};
 
 /// The transport: each session is driven by a thread of its own.
 #[derive(Debug)]
@@ -77,7 +78,8 @@ impl Session {
                 }
                 Action::Ask(_) => self.engine.handle_answer(now, Err(NO_NAMES.into())),
                 Action::HangUp => self.disconnect(now, Down::HungUp),
-                Action::Stop => return false,
+                // It has no TLS, and drops whoever wants some.
+                Action::DialSecure { .. } | Action::Stop => return false,
             }
         }
         let has_written = self.write(now);
@@ -239,6 +241,25 @@ fn what_was_not_sent_waits_for_the_next_connection() {
         assert_eq!(session_id(&client), session);
     }
     client.close().wait().unwrap();
+}
+
+/// Nothing that was to be secret leaves in plain text over a transport that has no TLS.
+#[test]
+fn what_is_to_be_secret_is_not_sent() {
+    let server = Arc::new(Mutex::new(Server::new(ServerConfig::default())));
+    let builder = Client::builder("tls://127.0.0.1:2281").transport(Memory(Arc::clone(&server)));
+    let error = builder.secure(Unused).connect().wait().unwrap_err();
+    assert!(matches!(error, Error::SessionEnded { .. }), "{error:?}");
+    assert_eq!(lock(&server).connection_count(), 0);
+}
+
+#[derive(Debug)]
+struct Unused;
+
+impl Secure for Unused {
+    fn begin(&self, _host: &str) -> Result<Box<dyn SecureStream>, SecureError> {
+        unreachable!("the transport has no layers")
+    }
 }
 
 #[test]

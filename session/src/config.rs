@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use homing_protocol::SessionPassword;
-use homing_transport::Limits;
+use homing_transport::{Limits, Secure};
 
 use crate::connect_string::Server;
 use crate::login::Login;
@@ -79,6 +80,9 @@ pub struct Config {
     pub watch_backlog: usize,
     /// How many watches may be armed before a warning goes to the log, once; 100,000 by default.
     pub watches_warn_above: usize,
+    /// What makes the TLS of servers that have it in the connect string. `None`, the default,
+    /// connects to none of these.
+    pub secure: Option<Arc<dyn Secure>>,
     /// Where all randomness of the session comes from: the order of servers, the length of
     /// pauses. Two sessions should not have the same, or they knock at the same doors at the
     /// same times.
@@ -111,6 +115,7 @@ impl Config {
             prefer: None,
             watch_backlog: 1_024,
             watches_warn_above: 100_000,
+            secure: None,
             seed: 0,
             first_xid: 1,
         }

@@ -9,19 +9,24 @@ use homing_protocol::{PathError, validate_path};
 /// The port that ZooKeeper listens on unless told otherwise.
 const DEFAULT_PORT: u16 = 2181;
 
-/// `host[:port](,host[:port])*[/chroot]`, as all ZooKeeper clients have it.
+/// What stands before a server that speaks TLS.
+const TLS: &str = "tls://";
+
+/// `[tls://]host[:port](,[tls://]host[:port])*[/chroot]`: as all ZooKeeper clients have it, and
+/// with `tls://` before each server that is to be spoken to in TLS.
 ///
-/// The default port is 2181. An IPv6 address stands in brackets where a port follows. Spaces
-/// around servers are ignored. The chroot is a path; every path of the client lies below it.
+/// The default port is 2181; with TLS there is none. An IPv6 address stands in brackets where a
+/// port follows. Spaces around servers are ignored. The chroot is a path; every path of the
+/// client lies below it.
 ///
 /// In place of the servers there may be the name of a record that lists them in DNS:
 /// `dns-srv://_zookeeper._tcp.example.org[/chroot]`.
 ///
 /// ```
 /// use homing_session::ConnectString;
-/// let parsed: ConnectString = "zk1, zk2:2182,[::1]:2183/app".parse()?;
+/// let parsed: ConnectString = "zk1, tls://zk2:2281,[::1]:2183/app".parse()?;
 /// let servers: Vec<String> = parsed.servers.iter().map(ToString::to_string).collect();
-/// assert_eq!(servers, ["zk1:2181", "zk2:2182", "[::1]:2183"]);
+/// assert_eq!(servers, ["zk1:2181", "tls://zk2:2281", "[::1]:2183"]);
 /// assert_eq!(parsed.chroot, "/app");
 ///
 /// let error = "zk1:port".parse::<ConnectString>().unwrap_err();
@@ -42,7 +47,7 @@ pub struct ConnectString {
 ///
 /// ```
 /// use homing_session::{Host, Server};
-/// let server = Server { host: Host::Name("zk1".into()), port: 2181 };
+/// let server = Server { host: Host::Name("zk1".into()), port: 2181, tls: false };
 /// assert_eq!(server.to_string(), "zk1:2181");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +56,8 @@ pub struct Server {
     pub host: Host,
     /// Its port.
     pub port: u16,
+    /// Whether to speak TLS to it, and nothing else.
+    pub tls: bool,
 }
 
 /// Who a server is.
@@ -70,6 +77,9 @@ pub enum Host {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tls {
+            f.write_str(TLS)?;
+        }
         match self.host {
             Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
             _ => write!(f, "{}:{}", self.host, self.port),
@@ -102,28 +112,29 @@ impl FromStr for ConnectString {
                 srv: Some(parse_name(name.trim()).map_err(error)?),
             });
         }
-        if let Some((scheme, _)) = input.split_once("://") {
-            return Err(error(What::Scheme(scheme.into())));
-        }
-        let (servers, chroot) = match input.find('/') {
-            Some(at) => input.split_at(at),
-            None => (input, ""),
-        };
-        let parse = |(index, text): (usize, &str)| {
-            let text = text.trim();
-            parse_server(text).map_err(|why| {
+        let mut servers = Vec::new();
+        let mut rest = input;
+        let chroot = loop {
+            let (scheme, server) = split_scheme(rest);
+            let end = server.find([',', '/']).unwrap_or(server.len());
+            let (server, behind) = server.split_at(end);
+            let text = rest.get(..rest.len() - behind.len()).unwrap_or(rest).trim();
+            if let Some(scheme) = scheme.filter(|scheme| !scheme.eq_ignore_ascii_case("tls")) {
+                return Err(error(What::Scheme(scheme.into())));
+            }
+            let server = parse_server(server.trim(), scheme.is_some()).map_err(|why| {
                 error(What::Server {
-                    position: index + 1,
+                    position: servers.len() + 1,
                     text: text.into(),
                     why,
                 })
-            })
+            })?;
+            servers.push(server);
+            match behind.strip_prefix(',') {
+                Some(next) => rest = next,
+                None => break behind,
+            }
         };
-        let servers = servers
-            .split(',')
-            .enumerate()
-            .map(parse)
-            .collect::<Result<_, _>>()?;
         Ok(Self {
             servers,
             chroot: parse_chroot(chroot).map_err(error)?,
@@ -156,35 +167,47 @@ fn parse_name(name: &str) -> Result<String, What> {
     Ok(short.into())
 }
 
-fn parse_server(text: &str) -> Result<Server, &'static str> {
+/// Splits the scheme off that the first server has, if it has one.
+fn split_scheme(text: &str) -> (Option<&str>, &str) {
+    match text.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains([',', '/']) => (Some(scheme.trim()), rest),
+        _ => (None, text),
+    }
+}
+
+fn parse_server(text: &str, tls: bool) -> Result<Server, &'static str> {
+    let (host, port) = parse_host(text)?;
+    let port = match port {
+        Some(port) => port,
+        None if tls => return Err("a port must follow: there is no usual one for TLS"),
+        None => DEFAULT_PORT,
+    };
+    Ok(Server { host, port, tls })
+}
+
+fn parse_host(text: &str) -> Result<(Host, Option<u16>), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let (ip, port) = rest.split_once(']').ok_or("a bracket is not closed")?;
         let ip = ip
             .parse()
             .map_err(|_| "the brackets do not hold an IPv6 address")?;
         let port = match port {
-            "" => DEFAULT_PORT,
-            _ => parse_port(
+            "" => None,
+            _ => Some(parse_port(
                 port.strip_prefix(':')
                     .ok_or("a colon must follow the bracket")?,
-            )?,
+            )?),
         };
-        return Ok(Server {
-            host: Host::Ip(IpAddr::V6(ip)),
-            port,
-        });
+        return Ok((Host::Ip(IpAddr::V6(ip)), port));
     }
     let (host, port) = match text.split_once(':') {
         // Two colons and no bracket: an IPv6 address, to which no port could be told apart.
-        Some((_, rest)) if rest.contains(':') => (text, DEFAULT_PORT),
-        Some((host, port)) => (host, parse_port(port)?),
-        None => (text, DEFAULT_PORT),
+        Some((_, rest)) if rest.contains(':') => (text, None),
+        Some((host, port)) => (host, Some(parse_port(port)?)),
+        None => (text, None),
     };
     if let Ok(ip) = host.parse() {
-        return Ok(Server {
-            host: Host::Ip(ip),
-            port,
-        });
+        return Ok((Host::Ip(ip), port));
     }
     if host.is_empty() {
         return Err("there is no host");
@@ -198,10 +221,7 @@ fn parse_server(text: &str) -> Result<Server, &'static str> {
     {
         return Err("the host has a character that no host name has");
     }
-    Ok(Server {
-        host: Host::Name(host.into()),
-        port,
-    })
+    Ok((Host::Name(host.into()), port))
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {
@@ -251,7 +271,7 @@ impl fmt::Display for ConnectStringError {
             What::Scheme(scheme) => {
                 write!(
                     f,
-                    "a scheme ({scheme}) is no part of it: begin with the first server"
+                    "a scheme ({scheme}) is no part of it, but for tls: begin with the first server"
                 )
             }
         }
@@ -277,7 +297,7 @@ mod tests {
         check("zk 1", "the host has a character that no host name has");
         check(
             "http://zk1:2181",
-            "a scheme (http) is no part of it: begin with the first server",
+            "a scheme (http) is no part of it, but for tls: begin with the first server",
         );
         check("dns-srv://", "\"\" is no name that DNS could have");
         check(
@@ -289,6 +309,16 @@ mod tests {
             "dns-srv://a/b/",
             "the chroot is not a path: it ends with a slash",
         );
+        check("zk1,https://zk2:443", "begin with the first server");
+        check(
+            "tls://zk1",
+            "a port must follow: there is no usual one for TLS",
+        );
+        check(
+            "zk1:2181, tls://zk2/app",
+            "server 2, \"tls://zk2\": a port must follow: there is no usual one for TLS",
+        );
+        check("tls://", "server 1, \"tls://\": there is no host");
         check("[::1", "a bracket is not closed");
         check("[zk1]:2181", "the brackets do not hold an IPv6 address");
         check("[::1]2181", "a colon must follow the bracket");
@@ -314,5 +344,14 @@ mod tests {
             .unwrap();
         assert_eq!((parsed.servers.len(), parsed.chroot.as_str()), (0, "/app"));
         assert_eq!(parsed.srv.unwrap(), "_zookeeper._tcp.example.org");
+    }
+
+    #[test]
+    fn each_server_says_for_itself_whether_it_speaks_tls() {
+        let input = "zk1:1,tls://zk2:2, TLS://[::1]:3/a,b";
+        let parsed: ConnectString = input.parse().unwrap();
+        let servers: Vec<_> = parsed.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["zk1:1", "tls://zk2:2", "tls://[::1]:3"]);
+        assert_eq!(parsed.chroot, "/a,b");
     }
 }

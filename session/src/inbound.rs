@@ -156,7 +156,7 @@ fn describe_stranger(input: &[u8], error: &FrameError) -> String {
     }
     // A TLS alert: content type 21, version 3.x.
     if input.starts_with(&[21, 3]) {
-        return "it answers in TLS".into();
+        return "it answers in TLS, which `tls://` in front of its name asks for".into();
     }
     format!("its handshake begins with {error}")
 }

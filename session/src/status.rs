@@ -215,7 +215,7 @@ impl std::error::Error for SessionEnd {}
 ///
 /// ```
 /// use homing_session::{Attempt, Failure, Host, Server};
-/// let server = Server { host: Host::Name("zk1".into()), port: 2181 };
+/// let server = Server { host: Host::Name("zk1".into()), port: 2181, tls: false };
 /// let attempt = Attempt { server, address: None, failure: Failure::ResolveTimedOut };
 /// assert_eq!(attempt.to_string(), "zk1:2181: its name could not be looked up in time");
 /// ```
@@ -234,10 +234,16 @@ impl fmt::Display for Attempt {
         let server = self.server.to_string();
         write!(f, "{server}")?;
         match self.address.map(|address| address.to_string()) {
-            Some(address) if address != server => write!(f, " ({address})")?,
+            Some(address) if server.trim_start_matches("tls://") != address => {
+                write!(f, " ({address})")?;
+            }
             _ => {}
         }
-        write!(f, ": {}", self.failure)
+        write!(f, ": {}", self.failure)?;
+        if self.failure == Failure::ClosedInHandshake && !self.server.tls {
+            f.write_str("; or it speaks TLS only (`tls://`)")?;
+        }
+        Ok(())
     }
 }
 
@@ -262,6 +268,11 @@ pub enum Failure {
     Connect(String),
     /// It neither accepted nor refused in time.
     ConnectTimedOut,
+    /// It was to speak TLS, and that came to nothing. The text says why: what is wrong with its
+    /// certificate, what it found wrong with ours, or that it does not speak TLS at all.
+    Tls(String),
+    /// It neither refused nor finished the TLS handshake in time.
+    TlsTimedOut,
     /// It closed the connection instead of answering the handshake. A server that has no quorum
     /// does that, and one that knows less than this client has seen.
     ClosedInHandshake,
@@ -300,6 +311,10 @@ impl fmt::Display for Failure {
             Self::ServersTimedOut => f.write_str("the list of servers could not be had in time"),
             Self::Connect(error) => write!(f, "it could not be connected to: {error}"),
             Self::ConnectTimedOut => f.write_str("it did not accept a connection in time"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::TlsTimedOut => f.write_str(
+                "TLS: it did not accept a connection, or did not finish the handshake, in time",
+            ),
             Self::ClosedInHandshake => f.write_str(
                 "it accepted the connection and closed it without an answer (no quorum, or it is behind what this client has seen)",
             ),

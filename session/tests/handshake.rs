@@ -75,7 +75,7 @@ fn who_does_not_speak_zookeeper_is_told_apart() {
     );
     check(
         b"\x15\x03\x01\x00\x02\x02\x50",
-        stranger("it answers in TLS"),
+        stranger("it answers in TLS, which `tls://` in front of its name asks for"),
     );
     check(
         b"\x7f\xff\xff\xff",

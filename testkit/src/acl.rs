@@ -13,6 +13,8 @@ pub(crate) struct Identities {
     ids: Vec<Id>,
     /// Lists may have entries of the scheme `sasl`.
     knows_sasl: bool,
+    /// Whether the server knows the scheme `x509`.
+    pub(crate) knows_x509: bool,
 }
 
 impl Identities {
@@ -21,6 +23,7 @@ impl Identities {
         Self {
             ids: vec![id("ip", &java_text(peer))],
             knows_sasl: false,
+            knows_x509: false,
         }
     }
 
@@ -34,6 +37,7 @@ impl Identities {
         Self {
             ids: Vec::new(),
             knows_sasl: false,
+            knows_x509: false,
         }
     }
 
@@ -55,6 +59,8 @@ impl Identities {
             }
             // The address was there from the beginning.
             (Some("ip"), _) => Ok(()),
+            // And so was the certificate, if there is one.
+            (Some("x509"), _) if self.ids.iter().any(|id| id.scheme == "x509") => Ok(()),
             _ => Err(ErrorCode::AuthFailed),
         }
     }
@@ -70,6 +76,11 @@ impl Identities {
     /// Whether it has proved who it is by one of these schemes.
     pub(crate) fn has_any(&self, schemes: &[String]) -> bool {
         self.ids.iter().any(|id| schemes.contains(&id.scheme))
+    }
+
+    /// Adds what was proved below the protocol.
+    pub(crate) fn add_proved(&mut self, scheme: &str, name: &str) {
+        self.add(id(scheme, name));
     }
 
     fn add(&mut self, id: Id) {
@@ -143,7 +154,7 @@ impl Identities {
         let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
             // Of the schemes here these prove who somebody is.
-            let proves = |id: &&Id| matches!(id.scheme.as_str(), "digest" | "sasl");
+            let proves = |id: &&Id| matches!(id.scheme.as_str(), "digest" | "sasl" | "x509");
             let mine = self.ids.iter().filter(proves);
             let before = resolved.len();
             resolved.extend(mine.map(|id| Acl {
@@ -159,6 +170,7 @@ impl Identities {
         let is_known = match scheme {
             "world" | "digest" | "ip" => true,
             "sasl" => self.knows_sasl,
+            "x509" => self.knows_x509,
             _ => false,
         };
         if !is_known {
@@ -168,6 +180,8 @@ impl Identities {
         let name = entry.id.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let valid = match scheme {
             "world" => name == "anyone",
+            // Nearly: a real server reads the whole name.
+            "x509" => name.is_empty() || name.contains('='),
             "digest" => {
                 matches!(name.split_once(':'), Some((_, hash)) if !hash.is_empty() && !hash.contains(':'))
             }

@@ -37,7 +37,7 @@ pub struct ServerConfig {
     /// clients are on the loopback address.
     pub max_client_connections: usize,
     /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all that are
-    /// known here: `ruok`, `srvr` and `isro`. Only `srvr` by default.
+    /// known here: `ruok`, `srvr`, `isro` and `mntr`. Only `srvr` by default.
     pub four_letter_words: Vec<String>,
     /// Whether a server without a quorum serves reads (`readonlymode.enabled`), and therefore
     /// answers `isro`. Off, until [`set_read_only`](crate::Server::set_read_only) is called.
@@ -87,6 +87,9 @@ pub struct ServerConfig {
     /// (`enforce.auth.enabled` and `enforce.auth.schemes`, since 3.7). None by default, so that
     /// nobody has to say who he is.
     pub required_schemes: Vec<String>,
+    /// Whether the scheme `x509` is known (`authProvider.x509`): the identities that TLS proves.
+    /// Off; [`FakeServerBuilder::tls`](crate::FakeServerBuilder::tls) switches it on.
+    pub x509: bool,
     /// The server's number, which is the top byte of its session ids. 1.
     pub server_id: u8,
     /// The transaction that the server begins behind. 0.
@@ -118,6 +121,7 @@ impl Default for ServerConfig {
             super_digest: None,
             sasl: None,
             required_schemes: Vec::new(),
+            x509: false,
             server_id: 1,
             first_zxid: 0,
         }

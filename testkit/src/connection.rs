@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::frame;
+use homing_transport::SecureStream;
 use mio::net::TcpStream;
 
 use crate::server::ConnectionId;
@@ -29,6 +30,10 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     pub(crate) id: ConnectionId,
+    /// TLS, where the server speaks it. The buffers are above it.
+    layer: Option<Box<dyn SecureStream>>,
+    /// The layer's handshake is done, and who the peer is was told.
+    is_introduced: bool,
     input: BytesMut,
     /// Replies that latency holds back, by when they are due; never out of order.
     delayed: VecDeque<(Instant, Delayed)>,
@@ -54,13 +59,21 @@ pub(crate) enum Incoming {
     Nothing,
     /// The peer is gone.
     End,
+    /// It is not let in, or breaks the rules of the layer. It may still be told so.
+    Refused,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, id: ConnectionId) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        id: ConnectionId,
+        layer: Option<Box<dyn SecureStream>>,
+    ) -> Self {
         Self {
             stream,
             id,
+            layer,
+            is_introduced: false,
             input: BytesMut::new(),
             delayed: VecDeque::new(),
             delayed_len: 0,
@@ -72,19 +85,37 @@ impl Connection {
 
     /// One read, into the input; thrown away when the connection is closed already.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Incoming {
+        if self.layer.as_ref().is_some_and(|layer| layer.is_ended()) {
+            return Incoming::End;
+        }
         match self.stream.read(scratch) {
             Ok(0) => Incoming::End,
-            Ok(len) => {
-                if !self.is_closed() {
-                    self.input
-                        .extend_from_slice(scratch.get(..len).unwrap_or_default());
-                }
-                Incoming::Some
-            }
+            Ok(_) if self.is_closed() => Incoming::Some,
+            Ok(len) => self.take_in(scratch.get(..len).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Incoming::Nothing,
             Err(error) if error.kind() == ErrorKind::Interrupted => Incoming::Some,
             Err(_) => Incoming::End,
         }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> Incoming {
+        let Some(layer) = &mut self.layer else {
+            self.input.extend_from_slice(bytes);
+            return Incoming::Some;
+        };
+        match layer.receive(bytes, &mut self.input) {
+            Ok(()) => Incoming::Some,
+            Err(_) => Incoming::Refused,
+        }
+    }
+
+    /// The certificate that the peer has proved to be its own, once, when it has.
+    pub(crate) fn introduction(&mut self) -> Option<&[u8]> {
+        let layer = self.layer.as_ref().filter(|layer| layer.is_open())?;
+        if std::mem::replace(&mut self.is_introduced, true) {
+            return None;
+        }
+        layer.peer_certificate()
     }
 
     /// The next whole frame, its length included, or everything where there can be none: the
@@ -151,10 +182,27 @@ impl Connection {
 
     /// Writes what the socket takes. An error means that the peer is gone.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
+        loop {
+            let pending = match &mut self.layer {
+                None => &self.output[..],
+                Some(layer) => {
+                    let taken = layer.send(&self.output).map_err(io::Error::other)?;
+                    self.output.advance(taken);
+                    if self.output.is_empty() && self.gone_by.is_some() {
+                        layer.close();
+                    }
+                    layer.pending()
+                }
+            };
+            if pending.is_empty() {
+                break;
+            }
+            match self.stream.write(pending) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(len) => self.output.advance(len),
+                Ok(len) => match &mut self.layer {
+                    None => self.output.advance(len),
+                    Some(layer) => layer.advance(len),
+                },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use homing_transport::SecureAccept;
 use mio::Waker;
 
 use crate::config::ServerConfig;
@@ -42,6 +43,7 @@ const REBIND_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct FakeServer {
     address: SocketAddr,
+    is_secure: bool,
     server: Arc<Mutex<Server>>,
     accepted: Arc<AtomicU64>,
     jobs: Sender<Job>,
@@ -70,6 +72,7 @@ impl FakeServer {
         FakeServerBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             config: ServerConfig::default(),
+            secure: None,
         }
     }
 
@@ -78,15 +81,18 @@ impl FakeServer {
         self.address
     }
 
-    /// What to give to a client: `host:port`. A server that listens on every address is named by
-    /// the loopback address.
+    /// What to give to a client: `host:port`, with `tls://` in front if the server speaks TLS,
+    /// as Homing has it. A server that listens on every address is named by the loopback
+    /// address.
     pub fn connect_string(&self) -> String {
         let host = match self.address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        SocketAddr::from((host, self.address.port())).to_string()
+        let address = SocketAddr::from((host, self.address.port()));
+        let scheme = if self.is_secure { "tls://" } else { "" };
+        format!("{scheme}{address}")
     }
 
     /// Looks at the server, or arranges one of its faults. It stands still meanwhile.
@@ -242,6 +248,7 @@ impl Drop for FakeServer {
 pub struct FakeServerBuilder {
     listen: SocketAddr,
     config: ServerConfig,
+    secure: Option<Arc<dyn SecureAccept>>,
 }
 
 impl FakeServerBuilder {
@@ -261,6 +268,15 @@ impl FakeServerBuilder {
     pub fn session_timeouts(mut self, min: Duration, max: Duration) -> Self {
         self.config.min_session_timeout = Some(min);
         self.config.max_session_timeout = Some(max);
+        self
+    }
+
+    /// Speaks TLS, and nothing else: with `homing_transport_tls::TlsServer`, which is
+    /// `homing_testkit::TlsServer` with the feature `tls`. Whoever shows a certificate there has
+    /// the identity that it names, of the scheme `x509`.
+    pub fn tls(mut self, tls: impl SecureAccept + 'static) -> Self {
+        self.config.x509 = true;
+        self.secure = Some(Arc::new(tls));
         self
     }
 
@@ -284,6 +300,7 @@ impl FakeServerBuilder {
             Arc::clone(&server),
             queue,
             Arc::clone(&accepted),
+            self.secure.clone(),
         );
         let (front, waker, address) = front?;
         let name = format!("fake-zookeeper-{}", address.port());
@@ -292,6 +309,7 @@ impl FakeServerBuilder {
             .spawn(move || front.run())?;
         Ok(FakeServer {
             address,
+            is_secure: self.secure.is_some(),
             server,
             accepted,
             jobs,

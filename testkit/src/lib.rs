@@ -30,10 +30,13 @@
 //! what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! GSSAPI, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
-//! mode, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
-//! SASL, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
+//! GSSAPI, quotas (the nodes can be made, and limit nothing), reconfiguration, and all
+//! four-letter words but `ruok`, `srvr`, `isro` and `mntr`. Everything is kept in memory,
 //! and what clients store there has no limit but that.
+//!
+//! # Features
+//! `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags `--tls-…` of
+//! the program.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -67,10 +70,13 @@ mod tree;
 mod watches;
 mod watching;
 mod words;
+mod x509;
 
 pub mod real;
 
 pub use config::ServerConfig;
 pub use fake::{FakeServer, FakeServerBuilder};
+#[cfg(feature = "tls")]
+pub use homing_transport_tls::{ClientAuth, TlsServer};
 pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};

@@ -3,12 +3,16 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use homing_testkit::FakeServer;
+#[cfg(feature = "tls")]
+use homing_testkit::{ClientAuth, TlsServer};
+use homing_testkit::{FakeServer, FakeServerBuilder};
 
 /// A fake ZooKeeper for tests: it answers as Apache ZooKeeper 3.8 does, keeps everything in
 /// memory, and starts in a millisecond.
@@ -54,7 +58,7 @@ struct Serve {
     #[arg(long, default_value_t = 0, value_name = "N")]
     max_client_connections: usize,
 
-    /// Four-letter words that are answered: ruok, srvr, isro, or * for all of them.
+    /// Four-letter words that are answered: ruok, srvr, isro, mntr, or * for all.
     #[arg(
         long,
         default_value = "srvr",
@@ -71,9 +75,63 @@ struct Serve {
     #[arg(long, default_value_t = 60_000, value_name = "MS", value_parser = positive())]
     container_check_interval_ms: u64,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: Tls,
+
     /// Digest that makes a connection a super user: `super:` and the hash (superDigest).
     #[arg(long, value_name = "DIGEST")]
     super_digest: Option<String>,
+}
+
+/// Speak TLS, and nothing else.
+#[cfg(feature = "tls")]
+#[derive(Debug, Args)]
+struct Tls {
+    /// Speak TLS with the certificates in this PEM file, the server's own first.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+
+    /// Whether clients have to show a certificate (ssl.clientAuth): none, want or need.
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "none",
+        requires = "tls_certificate"
+    )]
+    tls_client_auth: ClientAuth,
+
+    /// The authorities whose certificates clients may have, in PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_certificate",
+        required_if_eq_any = [("tls_client_auth", "want"), ("tls_client_auth", "need")]
+    )]
+    tls_client_ca: Option<PathBuf>,
+}
+
+#[cfg(feature = "tls")]
+impl Tls {
+    fn server(&self) -> Result<Option<TlsServer>, String> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
+            return Ok(None);
+        };
+        let refused = |error| format!("cannot speak TLS: {error}");
+        let mut server = TlsServer::from_files(certificate, key).map_err(refused)?;
+        if let Some(path) = &self.tls_client_ca {
+            let pem = std::fs::read(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            server = server
+                .client_auth(self.tls_client_auth, pem)
+                .map_err(refused)?;
+        }
+        Ok(Some(server))
+    }
 }
 
 fn positive() -> clap::builder::RangedU64ValueParser {
@@ -105,6 +163,7 @@ impl Serve {
 
         let listen = self.listen;
         let server = self
+            .builder()?
             .start()
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         let (address, connect) = (server.addr(), server.connect_string());
@@ -122,10 +181,15 @@ impl Serve {
         Ok(())
     }
 
-    fn start(self) -> io::Result<FakeServer> {
+    fn builder(self) -> Result<FakeServerBuilder, String> {
         let builder = FakeServer::builder().listen(self.listen);
+        #[cfg(feature = "tls")]
+        let builder = match self.tls.server()? {
+            Some(tls) => builder.tls(tls),
+            None => builder,
+        };
         let builder = builder.tick_time(Duration::from_millis(self.tick_time_ms));
-        let builder = builder.config(|config| {
+        Ok(builder.config(|config| {
             config.min_session_timeout = self.min_session_timeout_ms.map(Duration::from_millis);
             config.max_session_timeout = self.max_session_timeout_ms.map(Duration::from_millis);
             config.request_len_max = self.max_request;
@@ -135,7 +199,6 @@ impl Serve {
             config.container_check_interval =
                 Duration::from_millis(self.container_check_interval_ms);
             config.super_digest = self.super_digest;
-        });
-        builder.start()
+        }))
     }
 }

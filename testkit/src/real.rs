@@ -28,6 +28,8 @@
     reason = "a panic is how the test that asks for what cannot be had fails"
 )]
 
+mod secure;
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -231,6 +233,8 @@ pub struct ZooKeeper {
     /// ensemble, whose members rewrite their own files when they are reconfigured.
     config: Option<String>,
     addr: SocketAddr,
+    /// Its TLS, and where it speaks that.
+    tls: Option<(secure::Tls, SocketAddr)>,
     /// Of the latest JVM, which may be dead by now.
     pid: u32,
     version: String,
@@ -258,6 +262,13 @@ impl ZooKeeper {
     /// Where clients connect to.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where clients connect to in TLS, as `tls://127.0.0.1:port`; `None` without
+    /// [`Builder::tls`].
+    pub fn tls_connect_string(&self) -> Option<String> {
+        let (_, addr) = self.tls.as_ref()?;
+        Some(format!("tls://{addr}"))
     }
 
     /// The version that the server tells, such as `3.8.0`.
@@ -345,8 +356,10 @@ impl ZooKeeper {
     /// Starts a JVM, and says from where on the log is its own.
     fn boot(&mut self) -> Result<u64, Failure> {
         if let Some(config) = &self.config {
+            let secure = self.tls.as_ref().map(|(tls, addr)| tls.config(*addr));
             let config = format!(
-                "{config}dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+                "{config}{}dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+                secure.unwrap_or_default(),
                 self.data_folder().display(),
                 self.addr.port(),
                 self.addr.ip(),
@@ -367,8 +380,10 @@ impl ZooKeeper {
     ) -> Result<(), Failure> {
         let whose = format!("dataDir={}", self.data_folder().display());
         loop {
+            let secure = self.tls.as_ref().map(|(_, addr)| *addr);
             if let Some(state) = own_state(self.addr, &whose).filter(|state| is_so(state))
                 && let Some(version) = version(&state)
+                && secure.is_none_or(accepts)
             {
                 self.version = version;
                 return Ok(());
@@ -420,6 +435,11 @@ fn version(state: &str) -> Option<String> {
     Some(number.to_owned())
 }
 
+/// Whether somebody listens: the port for TLS is opened after the plain one.
+fn accepts(addr: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&addr, Duration::from_millis(250)).is_ok()
+}
+
 fn ask(addr: SocketAddr, word: &str, within: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&addr, within)?;
     stream.set_read_timeout(Some(within))?;
@@ -461,6 +481,7 @@ pub struct Builder {
     properties: Vec<(String, String)>,
     system_properties: Vec<(String, String)>,
     jaas: Option<String>,
+    tls: Option<secure::Tls>,
 }
 
 impl Default for Builder {
@@ -470,6 +491,7 @@ impl Default for Builder {
             properties: Vec::new(),
             system_properties: Vec::new(),
             jaas: None,
+            tls: None,
         }
     }
 }
@@ -522,6 +544,20 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS on a port of its own, beside the plain one; see
+    /// [`ZooKeeper::tls_connect_string`]. All is PEM: the key store has the server's key (PKCS#8,
+    /// not encrypted) and its certificates, the trust store the authorities of clients.
+    /// `client_auth` is ZooKeeper's `ssl.clientAuth`: `none`, `want` or `need`.
+    /// The members of an ensemble do without.
+    pub fn tls(mut self, key_store: &str, trust_store: &str, client_auth: &str) -> Self {
+        self.tls = Some(secure::Tls {
+            key_store: key_store.into(),
+            trust_store: trust_store.into(),
+            client_auth: client_auth.into(),
+        });
+        self
+    }
+
     /// Starts the server and returns when it answers.
     ///
     /// # Errors
@@ -532,10 +568,16 @@ impl Builder {
             shell: Shell::spawn(&self.command_line(&installation)).map_err(StartError::Io)?,
             config: Some(self.config()),
             addr: free_addr().map_err(StartError::Io)?,
+            tls: None,
             pid: 0,
             version: String::new(),
         };
         self.write_jaas(server.folder()).map_err(StartError::Io)?;
+        if let Some(tls) = &self.tls {
+            tls.write(&server.shell.folder).map_err(StartError::Io)?;
+            let addr = free_addr().map_err(StartError::Io)?;
+            server.tls = Some((tls.clone(), addr));
+        }
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             match server.launch(deadline) {
@@ -543,6 +585,9 @@ impl Builder {
                 // Between the choice and the start somebody else took it.
                 Err(Failure::PortTaken(_)) if Instant::now() < deadline => {
                     server.addr = free_addr().map_err(StartError::Io)?;
+                    if let Some((_, addr)) = &mut server.tls {
+                        *addr = free_addr().map_err(StartError::Io)?;
+                    }
                 }
                 Err(failure) => return Err(failure.into()),
             }
@@ -578,7 +623,8 @@ impl Builder {
             line.push("-Djava.security.auth.login.config=./jaas.conf".into());
         }
         line.push("-cp".into());
-        line.push(installation.class_path.as_str().into());
+        let more = self.tls.as_ref().map_or("", |_| secure::JARS);
+        line.push(format!("{}{more}", installation.class_path).into());
         line.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".into());
         line.push("./zoo.cfg".into());
         line

@@ -227,7 +227,8 @@ impl Server {
             return id;
         }
         let due = now.instant + self.config.handshake_timeout;
-        let identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
+        let mut identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
+        identities.knows_x509 = self.config.x509;
         self.handshakes_due.insert((due, id));
         self.connections.insert(
             id,
@@ -269,6 +270,14 @@ impl Server {
                 // Nothing is said to somebody whose frames cannot be told apart.
                 Ok(Some(_)) | Err(_) => self.close_connection(connection),
             }
+        }
+    }
+
+    /// A connection has proved below the protocol who it is: `x509`, and the name in its
+    /// certificate.
+    pub fn add_identity(&mut self, connection: ConnectionId, scheme: &str, name: &str) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.identities.add_proved(scheme, name);
         }
     }
 
@@ -673,6 +682,8 @@ impl Server {
             connections: self.connections.len(),
             zxid: self.last_zxid,
             nodes: self.tree.len(),
+            watches: self.watches.len(),
+            sessions: self.sessions.iter().count(),
         }
     }
 }

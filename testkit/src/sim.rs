@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use homing_transport::{Action, Asked, Down, Engine, Outgoing, Question};
+use homing_transport::{
+    Action, Asked, Down, Engine, Layer, Outgoing, Passage, Question, SecureAccept, SecureStream,
+};
 
 use crate::config::ServerConfig;
 use crate::server::{ConnectionId, Now, Output, Server};
@@ -45,9 +48,12 @@ pub struct Sim<E> {
     latency: Duration,
     behaviours: BTreeMap<SocketAddr, Behaviour>,
     names: BTreeMap<String, Lookup>,
+    /// Addresses that speak TLS, say, and nothing else.
+    layers: BTreeMap<SocketAddr, Arc<dyn SecureAccept>>,
     wire: Wire,
     /// The answer to a question, and when it arrives.
     answer: Option<(Instant, io::Result<Asked>)>,
+    passage: Passage,
     /// Bytes are delivered to the client in pieces of at most this length.
     piece_len: usize,
     /// How many bytes the stream takes before it takes no more.
@@ -161,6 +167,8 @@ struct Link {
     connection: Option<ConnectionId>,
     /// What the server has received and not taken.
     server_input: BytesMut,
+    /// What the server has between itself and the stream.
+    layer: Option<Box<dyn SecureStream>>,
     to_server: VecDeque<(Instant, Bytes)>,
     to_client: VecDeque<(Instant, Parcel)>,
 }
@@ -168,6 +176,42 @@ struct Link {
 enum Parcel {
     Bytes(Bytes),
     Close,
+}
+
+impl Link {
+    /// Makes of the server's bytes what goes over the wire.
+    fn wrap(&mut self, bytes: Bytes) -> Bytes {
+        let Some(layer) = &mut self.layer else {
+            return bytes;
+        };
+        let (mut wire, mut rest) = (BytesMut::new(), &bytes[..]);
+        while let Ok(count @ 1..) = layer.send(rest) {
+            rest = rest.get(count..).unwrap_or_default();
+            wire.extend_from_slice(&take_pending(&mut **layer));
+        }
+        wire.freeze()
+    }
+
+    /// Takes what has arrived at the server, and answers at its time `at` what the layer itself
+    /// answers. `false` if the layer has had enough.
+    fn unwrap(&mut self, at: Instant, bytes: &[u8]) -> bool {
+        let Some(layer) = &mut self.layer else {
+            self.server_input.extend_from_slice(bytes);
+            return true;
+        };
+        let received = layer.receive(bytes, &mut self.server_input);
+        let answer = take_pending(&mut **layer);
+        if !answer.is_empty() {
+            self.to_client.push_back((at, Parcel::Bytes(answer)));
+        }
+        received.is_ok()
+    }
+}
+
+fn take_pending(layer: &mut dyn SecureStream) -> Bytes {
+    let pending = Bytes::copy_from_slice(layer.pending());
+    layer.advance(pending.len());
+    pending
 }
 
 impl<E: Engine> Sim<E> {
@@ -191,8 +235,10 @@ impl<E: Engine> Sim<E> {
             latency: Duration::from_millis(1),
             behaviours: BTreeMap::new(),
             names: BTreeMap::new(),
+            layers: BTreeMap::new(),
             wire: Wire::None,
             answer: None,
+            passage: Passage::plain(),
             piece_len: usize::MAX,
             window: usize::MAX,
             tamper: None,
@@ -266,6 +312,12 @@ impl<E: Engine> Sim<E> {
     /// What becomes of a name. Names that were not set fail.
     pub fn set_name(&mut self, name: &str, lookup: Lookup) {
         self.names.insert(name.into(), lookup);
+    }
+
+    /// The address speaks through a layer from now on, TLS say, and does not understand who
+    /// comes without.
+    pub fn set_secure(&mut self, address: SocketAddr, layer: impl SecureAccept + 'static) {
+        self.layers.insert(address, Arc::new(layer));
     }
 
     /// What the server sends arrives in pieces of at most this many bytes.
@@ -421,9 +473,11 @@ impl<E: Engine> Sim<E> {
             Behaviour::ReadOnly => Some(self.server.accept_read_only(self.now, peer)),
             _ => None,
         };
+        let layer = self.layers.get(&address);
         let mut link = Link {
             connection,
             server_input: BytesMut::new(),
+            layer: layer.and_then(|layer| layer.accept().ok()),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
         };
@@ -433,7 +487,9 @@ impl<E: Engine> Sim<E> {
         }
         self.wire = Wire::Open(link);
         self.note(Event::Connected(address));
-        self.tell(|engine, now| engine.handle_connected(now));
+        let mut passage = std::mem::take(&mut self.passage);
+        self.tell(|engine, now| passage.opened(now, engine));
+        self.passage = passage;
         self.take_outputs();
     }
 
@@ -455,9 +511,12 @@ impl<E: Engine> Sim<E> {
                     return;
                 };
                 if let Some(connection) = link.connection {
-                    link.server_input.extend_from_slice(&bytes);
-                    self.server
-                        .handle_bytes(self.now, connection, &mut link.server_input);
+                    if !link.unwrap(now + self.latency, &bytes) {
+                        self.server.close_connection(connection);
+                    } else if !link.server_input.is_empty() {
+                        self.server
+                            .handle_bytes(self.now, connection, &mut link.server_input);
+                    }
                     self.take_outputs();
                 }
             } else if down.is_some() {
@@ -476,8 +535,13 @@ impl<E: Engine> Sim<E> {
             let piece = bytes.split_to(bytes.len().min(self.piece_len));
             let mut input = std::mem::take(&mut self.input);
             input.extend_from_slice(&piece);
-            self.tell(|engine, now| engine.handle_bytes(now, &mut input));
-            self.input = input;
+            let mut passage = std::mem::take(&mut self.passage);
+            let mut received = Ok(());
+            self.tell(|engine, now| received = passage.receive(now, engine, &mut input));
+            (self.passage, self.input) = (passage, input);
+            if let Err(why) = received {
+                self.disconnect(why);
+            }
             self.turn();
         }
     }
@@ -496,6 +560,7 @@ impl<E: Engine> Sim<E> {
         };
         match output {
             Output::Send(to, bytes) if link.connection == Some(to) => {
+                let bytes = link.wrap(bytes);
                 let pieces = match &mut self.tamper {
                     Some(tamper) => tamper(bytes),
                     None => vec![bytes],
@@ -505,6 +570,11 @@ impl<E: Engine> Sim<E> {
             }
             Output::Close(to) if link.connection == Some(to) => {
                 link.connection = None;
+                if let Some(layer) = &mut link.layer {
+                    layer.close();
+                    let bytes = take_pending(&mut **layer);
+                    link.to_client.push_back((at, Parcel::Bytes(bytes)));
+                }
                 link.to_client.push_back((at, Parcel::Close));
             }
             _ => {}
@@ -517,7 +587,8 @@ impl<E: Engine> Sim<E> {
         while let Some(action) = self.engine.as_mut().and_then(Engine::poll_action) {
             match action {
                 Action::Resolve { host, port } => self.resolve(&host, port),
-                Action::Dial { address } => self.dial(address),
+                Action::Dial { address } => self.dial(address, Passage::plain()),
+                Action::DialSecure { address, layer } => self.dial_secure(address, &layer),
                 Action::Ask(question) => self.ask(&question),
                 Action::HangUp => {
                     self.note(Event::HungUp);
@@ -545,15 +616,20 @@ impl<E: Engine> Sim<E> {
 
     fn transmit(&mut self) {
         let arrival = self.now.instant + self.latency;
-        loop {
-            let mut out = std::mem::take(&mut self.out);
-            if matches!(self.wire, Wire::Open(_)) {
-                self.tell(|engine, now| engine.poll_transmit(now, &mut out));
-            }
-            let len = out.pending().len().min(self.window);
-            let sent = Bytes::copy_from_slice(out.pending().get(..len).unwrap_or_default());
-            out.advance(len);
-            self.out = out;
+        while matches!(self.wire, Wire::Open(_)) {
+            let (mut out, mut passage) = (
+                std::mem::take(&mut self.out),
+                std::mem::take(&mut self.passage),
+            );
+            let (mut sent, window) = (Bytes::new(), self.window);
+            self.tell(|engine, now| {
+                let pending = passage.transmit(now, engine, &mut out);
+                let pending = pending.unwrap_or_default();
+                sent = Bytes::copy_from_slice(pending.get(..window).unwrap_or(pending));
+            });
+            let len = sent.len();
+            passage.advance(&mut out, len);
+            (self.out, self.passage) = (out, passage);
             if sent.is_empty() {
                 return;
             }
@@ -581,7 +657,18 @@ impl<E: Engine> Sim<E> {
         self.wire = Wire::Resolving { at, found };
     }
 
-    fn dial(&mut self, address: SocketAddr) {
+    fn dial_secure(&mut self, address: SocketAddr, layer: &Layer) {
+        match Passage::secure(layer) {
+            Ok(passage) => self.dial(address, passage),
+            Err(error) => {
+                self.dial(address, Passage::plain());
+                self.disconnect(Down::Secure(error));
+            }
+        }
+    }
+
+    fn dial(&mut self, address: SocketAddr, passage: Passage) {
+        self.passage = passage;
         self.note(Event::Dial(address));
         let hangs = self.behaviours.get(&address) == Some(&Behaviour::Hang);
         let at = (!hangs).then(|| self.now.instant + self.latency);
@@ -597,14 +684,18 @@ impl<E: Engine> Sim<E> {
             _ => None,
         };
         let answer = match ip {
-            Some(ip) => self.answer(SocketAddr::new(ip, question.port), question.question),
+            Some(ip) => self.answer(SocketAddr::new(ip, question.port), question),
             None => Err(io::ErrorKind::NotFound.into()),
         };
         self.answer = Some((at, answer));
     }
 
     /// What an address says over a connection that is closed behind it.
-    fn answer(&mut self, address: SocketAddr, question: &[u8]) -> io::Result<Asked> {
+    fn answer(&mut self, address: SocketAddr, question: &Question) -> io::Result<Asked> {
+        if question.layer.is_some() != self.layers.contains_key(&address) {
+            // They do not understand each other.
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let peer = IpAddr::from([127, 0, 0, 1]);
         let connection = match self.behaviours.get(&address).copied().unwrap_or_default() {
             Behaviour::Serve => self.server.accept(self.now, peer),
@@ -613,7 +704,7 @@ impl<E: Engine> Sim<E> {
             _ => return Err(io::ErrorKind::TimedOut.into()),
         };
         self.server
-            .handle_bytes(self.now, connection, &mut question.into());
+            .handle_bytes(self.now, connection, &mut question.question.into());
         let mut answer = Vec::new();
         while let Some(output) = self.server.poll_output() {
             match output {
@@ -626,11 +717,13 @@ impl<E: Engine> Sim<E> {
     }
 
     fn disconnect(&mut self, why: Down) {
+        let why = self.passage.why(why);
         if !matches!(why, Down::HungUp) {
             self.note(Event::Down);
         }
         let had_stream = matches!(self.wire, Wire::Dialing { .. } | Wire::Open(_));
         self.wire = Wire::None;
+        self.passage = Passage::plain();
         self.input = BytesMut::new();
         let unsent = std::mem::take(&mut self.out);
         if had_stream {

@@ -9,11 +9,13 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use homing_transport::SecureAccept;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::connection::{Connection, Incoming};
 use crate::server::{ConnectionId, Now, Output, Server};
+use crate::x509;
 
 /// Something that another thread wants done, on the thread that owns the sockets.
 pub(crate) type Job = Box<dyn FnOnce(&mut Front) + Send>;
@@ -39,6 +41,8 @@ pub(crate) struct Front {
     jobs: Receiver<Job>,
     server: Arc<Mutex<Server>>,
     accepted: Arc<AtomicU64>,
+    /// TLS, where connections have it.
+    secure: Option<Arc<dyn SecureAccept>>,
     /// `None` while the server is stopped.
     listener: Option<TcpListener>,
     connections: BTreeMap<Token, Connection>,
@@ -69,6 +73,7 @@ impl Front {
         server: Arc<Mutex<Server>>,
         jobs: Receiver<Job>,
         accepted: Arc<AtomicU64>,
+        secure: Option<Arc<dyn SecureAccept>>,
     ) -> io::Result<(Self, Waker, SocketAddr)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -77,6 +82,7 @@ impl Front {
             jobs,
             server,
             accepted,
+            secure,
             listener: None,
             connections: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -239,6 +245,9 @@ impl Front {
         if self.refusing {
             return;
         }
+        let Ok(layer) = self.secure.as_ref().map(|it| it.accept()).transpose() else {
+            return;
+        };
         let token = Token(self.next_token);
         let both = Interest::READABLE | Interest::WRITABLE;
         // A socket that cannot be set up is one that its peer has closed.
@@ -254,7 +263,8 @@ impl Front {
         self.next_token += 1;
         let id = server.accept(now, peer.ip());
         self.tokens.insert(id, token);
-        self.connections.insert(token, Connection::new(stream, id));
+        self.connections
+            .insert(token, Connection::new(stream, id, layer));
         self.route(server, now.instant);
     }
 
@@ -277,8 +287,20 @@ impl Front {
                 // It has been asked enough; a write that makes room brings it back.
                 return;
             }
-            match connection.read(&mut self.scratch) {
+            let incoming = connection.read(&mut self.scratch);
+            // The layer below may have an answer of its own.
+            self.unflushed.insert(token);
+            if let Some(certificate) = connection.introduction()
+                && let Some(name) = x509::subject(certificate)
+            {
+                server.add_identity(connection.id, "x509", &name);
+            }
+            match incoming {
                 Incoming::Some => {}
+                Incoming::Refused => {
+                    server.close_connection(connection.id);
+                    return self.route(server, now.instant);
+                }
                 Incoming::Nothing => return,
                 Incoming::End => {
                     // It may have closed its own end only, as one does behind a four-letter

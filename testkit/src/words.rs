@@ -17,6 +17,8 @@ pub(crate) struct Figures {
     pub(crate) zxid: i64,
     pub(crate) nodes: usize,
     pub(crate) is_read_only: bool,
+    pub(crate) watches: usize,
+    pub(crate) sessions: usize,
 }
 
 /// The word at the front of what a fresh connection sent.
@@ -37,6 +39,7 @@ pub(crate) fn answer(word: &str, config: &ServerConfig, figures: &Figures) -> St
         "isro" if figures.is_read_only => "ro".into(),
         "isro" if listed || config.read_only_enabled => "rw".into(),
         "srvr" if listed => srvr(figures),
+        "mntr" if listed => mntr(figures),
         _ => format!("{word} is not executed because it is not in the whitelist.\n"),
     }
 }
@@ -49,12 +52,9 @@ fn srvr(figures: &Figures) -> String {
         zxid,
         nodes,
         is_read_only,
+        ..
     } = figures;
-    let mode = if *is_read_only {
-        "read-only"
-    } else {
-        "standalone"
-    };
+    let mode = mode(*is_read_only);
     // A real server has the root in its table twice, and counts it so.
     let nodes = nodes + 1;
     format!(
@@ -67,6 +67,42 @@ fn srvr(figures: &Figures) -> String {
          Zxid: {zxid:#x}\n\
          Mode: {mode}\n\
          Node count: {nodes}\n"
+    )
+}
+
+fn mode(is_read_only: bool) -> &'static str {
+    if is_read_only {
+        "read-only"
+    } else {
+        "standalone"
+    }
+}
+
+/// A real server has some hundred lines more, of its ensemble and its JVM.
+fn mntr(figures: &Figures) -> String {
+    let Figures {
+        received,
+        sent,
+        connections,
+        zxid: _,
+        nodes,
+        watches,
+        sessions,
+        is_read_only,
+    } = figures;
+    let state = mode(*is_read_only);
+    let nodes = nodes + 1;
+    format!(
+        "zk_version\t{VERSION}\n\
+         zk_server_state\t{state}\n\
+         zk_read_only_mode\t{is_read_only}\n\
+         zk_packets_received\t{received}\n\
+         zk_packets_sent\t{sent}\n\
+         zk_num_alive_connections\t{connections}\n\
+         zk_outstanding_requests\t0\n\
+         zk_znode_count\t{nodes}\n\
+         zk_watch_count\t{watches}\n\
+         zk_global_sessions\t{sessions}\n"
     )
 }
 

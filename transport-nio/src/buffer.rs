@@ -51,12 +51,13 @@ impl ReadBuffer {
     }
 
     /// Lets `take` split frames off the front of what was read.
-    pub(crate) fn offer(&mut self, take: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn offer<T>(&mut self, take: impl FnOnce(&mut BytesMut) -> T) -> T {
         let room = self.buffer.split_off(self.filled);
-        take(&mut self.buffer);
+        let taken = take(&mut self.buffer);
         self.filled = self.buffer.len();
         // The two halves touch, so this joins them again without a copy.
         self.buffer.unsplit(room);
+        taken
     }
 
     pub(crate) fn clear(&mut self) {

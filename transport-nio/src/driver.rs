@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use homing_transport::ask::ask;
 use homing_transport::{
-    Action, Asked, Down, Driver as DriverHandle, Engine, Outgoing, Question, clock, resolve,
+    Action, Asked, Down, Driver as DriverHandle, Engine, Layer, Outgoing, Passage, Question, clock,
+    resolve,
 };
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -77,6 +78,8 @@ impl Finding {
 struct Session<S> {
     engine: Box<dyn Engine>,
     wire: Wire<S>,
+    /// How the bytes of the wire get to the engine and back.
+    passage: Passage,
     input: ReadBuffer,
     out: Outgoing,
     /// The number of its last lookup or question: answers to others come too late.
@@ -144,6 +147,7 @@ impl<D: Dial> Driver<D> {
         let session = Session {
             engine,
             wire: Wire::None,
+            passage: Passage::plain(),
             input: ReadBuffer::new(),
             out: Outgoing::new(),
             lookup: 0,
@@ -320,7 +324,7 @@ impl<S: Stream> Session<S> {
                         ended,
                     };
                 }
-                self.engine.handle_connected(now);
+                self.passage.opened(now, &mut *self.engine);
             }
             Err(error) => self.disconnect(now, Down::Dial(error)),
         }
@@ -344,8 +348,13 @@ impl<S: Stream> Session<S> {
                     // A read that leaves room has emptied the socket: the poll tells of more. On
                     // Windows it does so only after a read that would block.
                     *readable = filled || *ended || cfg!(windows);
-                    self.input
-                        .offer(|bytes| self.engine.handle_bytes(now, bytes));
+                    let (passage, engine) = (&mut self.passage, &mut *self.engine);
+                    let received = self
+                        .input
+                        .offer(|bytes| passage.receive(now, engine, bytes));
+                    if let Err(why) = received {
+                        return self.disconnect(now, why);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -361,7 +370,10 @@ impl<S: Stream> Session<S> {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Resolve { host, port } => self.look_up(host, port, context),
-                Action::Dial { address } => self.dial(now, address, context),
+                Action::Dial { address } => self.dial(now, address, Passage::plain(), context),
+                Action::DialSecure { address, layer } => {
+                    self.dial_secure(now, address, &layer, context);
+                }
                 Action::Ask(question) => self.ask(question, context),
                 Action::HangUp if matches!(self.wire, Wire::None) => {}
                 Action::HangUp => self.disconnect(now, Down::HungUp),
@@ -392,10 +404,31 @@ impl<S: Stream> Session<S> {
         }
     }
 
-    fn dial<D>(&mut self, now: Instant, address: SocketAddr, context: &Context<'_, D>)
-    where
+    fn dial_secure<D>(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        layer: &Layer,
+        context: &Context<'_, D>,
+    ) where
         D: Dial<Stream = S>,
     {
+        match Passage::secure(layer) {
+            Ok(passage) => self.dial(now, address, passage, context),
+            Err(error) => self.disconnect(now, Down::Secure(error)),
+        }
+    }
+
+    fn dial<D>(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        passage: Passage,
+        context: &Context<'_, D>,
+    ) where
+        D: Dial<Stream = S>,
+    {
+        self.passage = passage;
         let dialed = context.dial.dial(address).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             context
@@ -427,16 +460,21 @@ impl<S: Stream> Session<S> {
             else {
                 return true;
             };
-            self.engine.poll_transmit(now, &mut self.out);
-            if !*writable || self.out.is_empty() {
-                return true;
-            }
-            match stream.write(self.out.pending()) {
+            let engine = &mut *self.engine;
+            let pending = match self.passage.transmit(now, engine, &mut self.out) {
+                Ok(pending) if !*writable || pending.is_empty() => return true,
+                Ok(pending) => pending,
+                Err(why) => {
+                    self.disconnect(now, why);
+                    return false;
+                }
+            };
+            match stream.write(pending) {
                 Ok(0) => {
                     self.disconnect(now, Down::Failed(io::ErrorKind::WriteZero.into()));
                     return false;
                 }
-                Ok(count) => self.out.advance(count),
+                Ok(count) => self.passage.advance(&mut self.out, count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -456,8 +494,17 @@ impl<S: Stream> Session<S> {
     }
 
     fn disconnect(&mut self, now: Instant, why: Down) {
+        let why = self.passage.why(why);
+        if let Wire::Open { stream, .. } = &mut self.wire
+            && matches!(why, Down::HungUp | Down::Secure(_) | Down::Closed)
+            && let farewell @ [_, ..] = self.passage.farewell()
+        {
+            // As far as it goes at once: nobody waits for it.
+            let _ = stream.write(farewell);
+        }
         // Dropping the stream closes it, and takes it out of the poll.
         self.wire = Wire::None;
+        self.passage = Passage::plain();
         self.input.clear();
         let unsent = std::mem::take(&mut self.out);
         self.engine.handle_disconnected(now, unsent, why);

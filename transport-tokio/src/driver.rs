@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use homing_transport::ask::ask;
 use homing_transport::{
-    Action, Asked, Down, Driver as DriverHandle, Engine, MustNotBlock, Outgoing, Question, clock,
-    resolve,
+    Action, Asked, Down, Driver as DriverHandle, Engine, Layer, MustNotBlock, Outgoing, Passage,
+    Question, clock, resolve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
@@ -79,6 +79,8 @@ impl Finding {
 struct Session<S> {
     engine: Box<dyn Engine>,
     wire: Wire<S>,
+    /// How the bytes of the wire get to the engine and back.
+    passage: Passage,
     input: BytesMut,
     out: Outgoing,
     /// The number of the last lookup or question: answers to others come too late.
@@ -127,6 +129,7 @@ impl<D: Dial> Driver<D> {
             session: Session {
                 engine,
                 wire: Wire::None,
+                passage: Passage::plain(),
                 input: BytesMut::new(),
                 out: Outgoing::new(),
                 lookup: 0,
@@ -281,7 +284,7 @@ where
             Poll::Pending => {}
             Poll::Ready(Ok(stream)) => {
                 self.wire = Wire::Open(stream);
-                self.engine.handle_connected(now);
+                self.passage.opened(now, &mut *self.engine);
             }
             Poll::Ready(Err(error)) => self.disconnect(now, Down::Dial(error)),
         }
@@ -299,7 +302,12 @@ where
             match pin!(stream.read_buf(&mut self.input)).poll(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0)) => return self.disconnect(now, Down::Closed),
-                Poll::Ready(Ok(_)) => self.engine.handle_bytes(now, &mut self.input),
+                Poll::Ready(Ok(_)) => {
+                    let engine = &mut *self.engine;
+                    if let Err(why) = self.passage.receive(now, engine, &mut self.input) {
+                        return self.disconnect(now, why);
+                    }
+                }
                 Poll::Ready(Err(error)) => return self.disconnect(now, Down::Failed(error)),
             }
         }
@@ -313,7 +321,10 @@ where
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Resolve { host, port } => self.look_up(host, port, context),
-                Action::Dial { address } => self.dial(address, context),
+                Action::Dial { address } => self.dial(address, Passage::plain(), context),
+                Action::DialSecure { address, layer } => {
+                    self.dial_secure(now, address, &layer, context);
+                }
                 Action::Ask(question) => self.ask(question, context),
                 Action::HangUp if matches!(self.wire, Wire::None) => {}
                 Action::HangUp => self.disconnect(now, Down::HungUp),
@@ -342,10 +353,26 @@ where
         }
     }
 
-    fn dial<D>(&mut self, address: SocketAddr, context: &TurnContext<'_, D>)
+    fn dial_secure<D>(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        layer: &Layer,
+        context: &TurnContext<'_, D>,
+    ) where
+        D: Dial<Stream = S>,
+    {
+        match Passage::secure(layer) {
+            Ok(passage) => self.dial(address, passage, context),
+            Err(error) => self.disconnect(now, Down::Secure(error)),
+        }
+    }
+
+    fn dial<D>(&mut self, address: SocketAddr, passage: Passage, context: &TurnContext<'_, D>)
     where
         D: Dial<Stream = S>,
     {
+        self.passage = passage;
         self.wire = Wire::Dialing(Box::pin(context.dial.dial(address)));
         // It does nothing before it is polled.
         self.is_ready = true;
@@ -357,17 +384,22 @@ where
             let Wire::Open(stream) = &mut self.wire else {
                 return true;
             };
-            self.engine.poll_transmit(now, &mut self.out);
-            if self.out.is_empty() {
-                return true;
-            }
-            match Pin::new(stream).poll_write(cx, self.out.pending()) {
+            let engine = &mut *self.engine;
+            let pending = match self.passage.transmit(now, engine, &mut self.out) {
+                Ok([]) => return true,
+                Ok(pending) => pending,
+                Err(why) => {
+                    self.disconnect(now, why);
+                    return false;
+                }
+            };
+            match Pin::new(stream).poll_write(cx, pending) {
                 Poll::Pending => return true,
                 Poll::Ready(Ok(0)) => {
                     self.disconnect(now, Down::Failed(io::ErrorKind::WriteZero.into()));
                     return false;
                 }
-                Poll::Ready(Ok(count)) => self.out.advance(count),
+                Poll::Ready(Ok(count)) => self.passage.advance(&mut self.out, count),
                 Poll::Ready(Err(error)) => {
                     // What arrived before it broke are answers all the same.
                     self.read(now, cx);
@@ -383,8 +415,18 @@ where
     }
 
     fn disconnect(&mut self, now: Instant, why: Down) {
+        let why = self.passage.why(why);
+        if let Wire::Open(stream) = &mut self.wire
+            && matches!(why, Down::HungUp | Down::Secure(_) | Down::Closed)
+            && let farewell @ [_, ..] = self.passage.farewell()
+        {
+            // As far as it goes at once: nobody waits for it.
+            let cx = &mut Context::from_waker(Waker::noop());
+            let _ = Pin::new(stream).poll_write(cx, farewell);
+        }
         // Dropping the stream closes it.
         self.wire = Wire::None;
+        self.passage = Passage::plain();
         self.input = BytesMut::new();
         let unsent = std::mem::take(&mut self.out);
         self.engine.handle_disconnected(now, unsent, why);

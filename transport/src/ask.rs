@@ -13,6 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
+use crate::secure::{Layer, SecureStream};
+
 /// What is asked, and of whom.
 ///
 /// ```
@@ -23,6 +27,7 @@ use std::time::{Duration, Instant};
 ///     question: b"ruok",
 ///     answer_len_max: 64,
 ///     within: Duration::from_secs(1),
+///     layer: None,
 /// };
 /// assert_eq!(question.question.len(), 4);
 /// ```
@@ -39,6 +44,8 @@ pub struct Question {
     /// How long it may take from the first connection on. The lookup of the name is not counted:
     /// nothing can interrupt it.
     pub within: Duration,
+    /// What the connection is to have between itself and the bytes; `None` for nothing.
+    pub layer: Option<Layer>,
 }
 
 /// What a server has answered, up to the end of the connection.
@@ -87,6 +94,7 @@ static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
 ///     question: b"ruok",
 ///     answer_len_max: 64,
 ///     within: Duration::from_secs(10),
+///     layer: None,
 /// };
 /// let (sender, receiver) = mpsc::channel();
 /// ask(question, move |answer| drop(sender.send(answer)));
@@ -134,27 +142,74 @@ fn answer(question: &Question) -> io::Result<Asked> {
 }
 
 fn answer_of(address: SocketAddr, question: &Question, until: Instant) -> io::Result<Vec<u8>> {
+    let layer = question.layer.as_ref();
+    let layer = layer.map(|layer| layer.secure.begin(&layer.host));
+    let layer = layer.transpose().map_err(io::Error::other)?;
     let mut stream = TcpStream::connect_timeout(&address, time_left(until)?)?;
     stream.set_write_timeout(Some(time_left(until)?))?;
+    if let Some(layer) = layer {
+        return answer_through(stream, layer, question, until);
+    }
     stream.write_all(question.question)?;
-    // One byte more than is taken, to see that there is one.
-    let mut answer = vec![0; question.answer_len_max + 1];
-    let mut len = 0;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        match read(&mut stream, &mut buffer, until)? {
+            [] => return Ok(answer),
+            bytes => answer.extend_from_slice(bytes),
+        }
+        check_len(answer.len(), question)?;
+    }
+}
+
+fn answer_through(
+    mut stream: TcpStream,
+    mut layer: Box<dyn SecureStream>,
+    question: &Question,
+    until: Instant,
+) -> io::Result<Vec<u8>> {
+    let mut left = question.question;
+    let mut answer = BytesMut::new();
+    let mut buffer = [0; 4096];
+    while !layer.is_ended() {
+        let taken = layer.send(left).map_err(io::Error::other)?;
+        left = left.get(taken..).unwrap_or_default();
+        if !layer.pending().is_empty() {
+            stream.write_all(layer.pending())?;
+            let len = layer.pending().len();
+            layer.advance(len);
+            continue;
+        }
+        let bytes = read(&mut stream, &mut buffer, until)?;
+        if bytes.is_empty() {
+            // Anybody could have cut it here, and the answer has no length.
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        layer
+            .receive(bytes, &mut answer)
+            .map_err(io::Error::other)?;
+        check_len(answer.len(), question)?;
+    }
+    Ok(answer.into())
+}
+
+/// Reads once; nothing at the end.
+fn read<'a>(stream: &mut TcpStream, buffer: &'a mut [u8], until: Instant) -> io::Result<&'a [u8]> {
     loop {
         stream.set_read_timeout(Some(time_left(until)?))?;
-        let room = answer.get_mut(len..).unwrap_or_default();
-        match stream.read(room) {
-            Ok(0) => break,
-            Ok(count) => len += count,
+        match stream.read(buffer) {
+            Ok(count) => return Ok(buffer.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if len > question.answer_len_max {
-            return Err(io::Error::other("the answer is too long"));
-        }
     }
-    answer.truncate(len);
-    Ok(answer)
+}
+
+fn check_len(len: usize, question: &Question) -> io::Result<()> {
+    if len > question.answer_len_max {
+        return Err(io::Error::other("the answer is too long"));
+    }
+    Ok(())
 }
 
 fn time_left(until: Instant) -> io::Result<Duration> {
@@ -188,6 +243,7 @@ mod tests {
             question: b"isro",
             answer_len_max: 4,
             within: Duration::from_secs(60),
+            layer: None,
         }
     }
 
@@ -215,6 +271,7 @@ mod tests {
             question: b"isro",
             answer_len_max: 4,
             within: Duration::from_millis(50),
+            layer: None,
         };
         let error = answer(&question).unwrap_err().kind();
         let expected = [ErrorKind::TimedOut, ErrorKind::WouldBlock];

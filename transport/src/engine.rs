@@ -10,6 +10,7 @@ use bytes::BytesMut;
 
 use crate::ask::{Asked, Question};
 use crate::outgoing::Outgoing;
+use crate::secure::{Layer, SecureError};
 
 /// A session, seen from below: a state machine that owns no socket and reads no clock.
 ///
@@ -41,8 +42,9 @@ use crate::outgoing::Outgoing;
 ///    sleep. A driver that has left something undone, so that others have their turn, does not
 ///    sleep either.
 ///
-/// **The life of a stream.** An [`Action::Dial`] is answered with exactly one
-/// `handle_disconnected`, sooner or later, and at most one `handle_connected` before it. An
+/// **The life of a stream.** An [`Action::Dial`] or [`Action::DialSecure`] is answered with
+/// exactly one `handle_disconnected`, sooner or later, and at most one `handle_connected` before
+/// it. An
 /// [`Action::HangUp`] means: close the stream now, or stop dialling, and say
 /// `handle_disconnected` with [`Down::HungUp`]; if the stream has just gone by itself, it asks
 /// for nothing. There is at most one stream; after `handle_disconnected` the driver forgets its
@@ -52,6 +54,11 @@ use crate::outgoing::Outgoing;
 /// **Handing over.** A request counts as handed over when the stream accepted its first byte:
 /// the server may have seen it. So a driver calls [`Outgoing::advance`] with exactly what each
 /// write accepted, and gives the rest back in `handle_disconnected`.
+///
+/// **Layers.** An [`Action::DialSecure`] asks for a stream with a layer, such as TLS, between it
+/// and the engine. [`Passage`](crate::Passage) has all that there is to do about it; through one
+/// that is plain, a driver does both kinds of dials alike. A driver that has no layers answers
+/// such a dial with [`Down::Secure`], or drops the engine; it never opens a stream without one.
 ///
 /// **Time** is the same clock in every call, [`clock::now`](crate::clock::now), read once a turn:
 /// monotonic, and it goes on while the machine sleeps. A driver that finds that the machine has
@@ -138,6 +145,14 @@ pub enum Action {
         /// Where to.
         address: SocketAddr,
     },
+    /// The same, with a layer between the stream and the engine. It counts as open when the
+    /// layer's handshake is done.
+    DialSecure {
+        /// Where to.
+        address: SocketAddr,
+        /// Which layer, and who the peer has to be.
+        layer: Layer,
+    },
     /// Ask a server something over a connection of its own, beside the stream if there is one
     /// (see [`ask`](crate::ask)), without blocking the driver, and give the answer to
     /// [`Engine::handle_answer`]. An answer to an earlier lookup or question is dropped.
@@ -158,6 +173,9 @@ pub enum Action {
 pub enum Down {
     /// It could not be opened.
     Dial(io::Error),
+    /// The layer between stream and engine failed: it could not be begun, its handshake came to
+    /// nothing, or the peer broke its rules later.
+    Secure(SecureError),
     /// Reading or writing failed.
     Failed(io::Error),
     /// The peer closed it.
@@ -170,6 +188,7 @@ impl fmt::Display for Down {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dial(error) => write!(f, "could not connect: {error}"),
+            Self::Secure(error) => write!(f, "TLS: {error}"),
             Self::Failed(error) => write!(f, "the connection failed: {error}"),
             Self::Closed => f.write_str("the peer closed the connection"),
             Self::HungUp => f.write_str("the connection was given up"),

@@ -43,6 +43,7 @@ mod engine;
 mod outgoing;
 mod queue;
 pub mod resolve;
+mod secure;
 mod slot;
 mod sync;
 
@@ -54,4 +55,5 @@ pub use outgoing::Outgoing;
 pub use queue::{
     Admission, Fate, Limits, Line, Outbox, Permit, Queue, Refused, Request, Turn, Usage,
 };
+pub use secure::{Layer, Passage, Secure, SecureAccept, SecureError, SecureStream};
 pub use slot::{Slot, Ticket};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ConnectRequest, SessionPassword};
-use homing_transport::{Action, Fate, Outgoing};
+use homing_transport::{Action, Fate, Layer, Outgoing, Secure, SecureError, SecureStream};
 
 use super::identifying::Begun;
 use super::renewal::Then;
 use super::{Phase, Session, Why};
 use crate::answer::{Cause, Unanswered, Unavailable};
 use crate::auth::Authentication;
-use crate::connect_string::Host;
+use crate::connect_string::{Host, Server};
 use crate::inbound::{self, Accepted, Handshake};
 use crate::link::Link;
 use crate::login::Login;
@@ -71,7 +71,20 @@ impl Session {
             address,
             until: now + self.attempt_max,
         };
-        self.actions.push_back(Action::Dial { address });
+        let layer = self.server.as_ref().and_then(|it| layer(&self.secure, it));
+        let action = match layer {
+            None => Action::Dial { address },
+            Some(layer) => Action::DialSecure { address, layer },
+        };
+        self.actions.push_back(action);
+    }
+
+    /// The server that is dialled has taken too long.
+    pub(super) fn dial_timed_out(&self) -> Failure {
+        match &self.server {
+            Some(server) if server.tls => Failure::TlsTimedOut,
+            _ => Failure::ConnectTimedOut,
+        }
     }
 
     pub(super) fn put_handshake(&mut self, out: &mut Outgoing) {
@@ -269,5 +282,23 @@ impl Session {
                 cause: Cause::Unavailable(Arc::clone(&unavailable)),
             })
         });
+    }
+}
+
+/// What a connection to the server has between itself and the protocol.
+pub(super) fn layer(secure: &Arc<dyn Secure>, server: &Server) -> Option<Layer> {
+    server.tls.then(|| Layer {
+        secure: Arc::clone(secure),
+        host: server.host.to_string(),
+    })
+}
+
+/// What stands in where TLS was not set up: a server that asks for it is not connected to.
+#[derive(Debug)]
+pub(super) struct NoTls;
+
+impl Secure for NoTls {
+    fn begin(&self, _host: &str) -> Result<Box<dyn SecureStream>, SecureError> {
+        Err(SecureError::new("it is not set up in this client"))
     }
 }

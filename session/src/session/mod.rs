@@ -23,8 +23,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_protocol::{Empty, RequestHeader, op, put_request, xid};
-use homing_transport::{Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue, Slot, Ticket};
+use homing_transport::{
+    Action, Asked, Down, Engine, Fate, Outbox, Outgoing, Queue, Secure, Slot, Ticket,
+};
 
+use self::connecting::NoTls;
 use self::ending::end_answer;
 use self::following::Following;
 pub(crate) use self::following::is_config_event;
@@ -188,6 +191,7 @@ pub struct Session {
     login_timeout: Duration,
     names: Option<Ask<Server, Addresses>>,
     list: Option<ServerList>,
+    secure: Arc<dyn Secure>,
     actions: VecDeque<Action>,
     outbox: Outbox<Answer>,
     wakers: Vec<Waker>,
@@ -333,6 +337,7 @@ impl Session {
             login_timeout: config.login_timeout,
             names: config.names,
             list: config.server_list.map(ServerList::from),
+            secure: config.secure.unwrap_or_else(|| Arc::new(NoTls)),
             actions: VecDeque::new(),
             outbox: Outbox::new(),
             wakers: Vec::new(),
@@ -420,7 +425,8 @@ impl Session {
             Phase::Resolving { .. } => self.check_resolved(now),
             Phase::Dialing { address, until } if *until <= now => {
                 let address = *address;
-                self.hang_up(address, Why::Failed(Failure::ConnectTimedOut));
+                let failure = self.dial_timed_out();
+                self.hang_up(address, Why::Failed(failure));
             }
             Phase::Handshaking { address, until, .. } if *until <= now => {
                 let address = *address;
@@ -486,6 +492,15 @@ impl Session {
             }
         });
         self.shared.status.enter(state, &mut self.wakers);
+    }
+}
+
+/// What a layer below says in place of an answer: a server may look at a client's certificate
+/// only when the connection counts as open.
+fn refused_below(why: Down) -> Option<Failure> {
+    match why {
+        Down::Secure(error) => Some(Failure::Tls(error.to_string())),
+        _ => None,
     }
 }
 
@@ -592,21 +607,25 @@ impl Engine for Session {
             Phase::Dialing { address, .. } => {
                 let failure = match why {
                     Down::Dial(error) | Down::Failed(error) => Failure::Connect(error.to_string()),
+                    Down::Secure(error) => Failure::Tls(error.to_string()),
                     Down::Closed | Down::HungUp => Failure::Connect(why.to_string()),
                 };
                 (address, Why::Failed(failure))
             }
             Phase::Identifying(identifying) => {
-                (identifying.address, Why::Failed(Failure::ClosedInSasl))
+                let failure = refused_below(why).unwrap_or(Failure::ClosedInSasl);
+                (identifying.address, Why::Failed(failure))
             }
             Phase::Handshaking { address, .. } | Phase::AskingLogin { address, .. } => {
                 // A reset says as little as an orderly end: the server did not answer.
-                (address, Why::Failed(Failure::ClosedInHandshake))
+                let failure = refused_below(why).unwrap_or(Failure::ClosedInHandshake);
+                (address, Why::Failed(failure))
             }
             Phase::Connected(link) => {
                 let why = match why {
                     Down::Closed => WhyLost::Closed,
                     Down::Dial(error) | Down::Failed(error) => WhyLost::Io(error.to_string()),
+                    Down::Secure(_) => WhyLost::Io(why.to_string()),
                     Down::HungUp => WhyLost::GivenUp,
                 };
                 (

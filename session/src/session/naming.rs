@@ -70,6 +70,7 @@ impl Session {
                 if let Some(Server {
                     host: Host::Name(name),
                     port,
+                    ..
                 }) = self.server.clone()
                 {
                     self.ask_system(&name, port);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use homing_transport::{Action, Asked, Question};
 
+use super::connecting::layer;
 use super::{Phase, Session};
 use crate::connect_string::{Host, Server};
 use crate::timeouts;
@@ -78,6 +79,7 @@ impl Session {
             question: QUESTION,
             answer_len_max: ANSWER_LEN_MAX,
             within: timeouts::PROBE_MAX,
+            layer: layer(&self.secure, &server),
         }));
         link.back.asked = Some(server);
         // The lookup of a name may take longer than the question itself.

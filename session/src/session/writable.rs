@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use homing_transport::{Action, Asked, Question};
 
+use super::connecting::layer;
 use super::{Phase, Session};
 use crate::connect_string::{Host, Server};
 use crate::timeouts;
@@ -72,6 +73,7 @@ impl Session {
             question: QUESTION,
             answer_len_max: ANSWER_LEN_MAX,
             within: timeouts::PROBE_MAX,
+            layer: layer(&self.secure, &server),
         }));
         self.search.asked = Some(server);
         self.search.until = Some(now + timeouts::PROBE_MAX);

@@ -249,6 +249,7 @@ impl EnsembleBuilder {
             addresses += &format!("server.{id}=127.0.0.1:{quorum}:{election};{client}\n");
             members.push(ZooKeeper {
                 shell: Shell::spawn(&command_line).map_err(StartError::Io)?,
+                tls: None,
                 config: None,
                 addr: client,
                 pid: 0,

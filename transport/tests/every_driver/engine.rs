@@ -31,9 +31,11 @@ pub(crate) enum Event {
     Dropped,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Why {
     Dial(ErrorKind),
+    /// What the layer says.
+    Secure(String),
     Failed(ErrorKind),
     Closed,
     HungUp,
@@ -407,13 +409,14 @@ impl Engine for Scripted {
             let is_right = match &why {
                 Down::Dial(_) => is_dialing,
                 Down::Failed(_) | Down::Closed => !is_dialing,
-                Down::HungUp => true,
+                Down::HungUp | Down::Secure(_) => true,
             };
             state.expect(is_right, "the wrong reason");
             state.link = Link::None;
             state.rest.clear();
             let why = match why {
                 Down::Dial(error) => Why::Dial(error.kind()),
+                Down::Secure(error) => Why::Secure(error.to_string()),
                 Down::Failed(error) => Why::Failed(error.kind()),
                 Down::Closed => Why::Closed,
                 Down::HungUp => Why::HungUp,
@@ -426,7 +429,7 @@ impl Engine for Scripted {
     fn poll_action(&mut self) -> Option<Action> {
         self.with(|state| {
             let action = state.actions.pop_front()?;
-            if let Action::Dial { .. } = action {
+            if let Action::Dial { .. } | Action::DialSecure { .. } = action {
                 state.link = Link::Dialing;
             }
             Some(action)

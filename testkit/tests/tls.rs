@@ -1,0 +1,115 @@
+//! The program speaks TLS.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use bytes::BytesMut;
+use homing_transport::{Secure, SecureStream};
+use homing_transport_tls::Tls;
+
+const CERTIFICATE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/tls_files/certificate.pem"
+);
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls_files/key.pem");
+
+/// The program; it ends with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homing-testkit"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    command.args(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts it, and tells its connect string.
+fn serve(arguments: &[&str]) -> (Program, String) {
+    let mut child = command(arguments).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let connect = line.trim_end().rsplit(' ').next().unwrap().to_owned();
+    (Program(child), connect)
+}
+
+/// What a server answers to a word in TLS; the error says what the layer says.
+fn ask(connect: &str, tls: &Tls) -> Result<String, String> {
+    let address = connect.strip_prefix("tls://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut layer = tls.begin("127.0.0.1").unwrap();
+    let (mut answer, mut buffer) = (BytesMut::new(), [0; 4096]);
+    let mut word = &b"srvr"[..];
+    while !layer.is_ended() {
+        let taken = layer.send(word).unwrap();
+        word = &word[taken..];
+        if !layer.pending().is_empty() {
+            write(&mut stream, &mut *layer);
+            continue;
+        }
+        let count = stream.read(&mut buffer).unwrap();
+        if count == 0 {
+            return Err(layer.ended(None).unwrap().to_string());
+        }
+        layer
+            .receive(&buffer[..count], &mut answer)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(String::from_utf8(answer.to_vec()).unwrap())
+}
+
+fn write(stream: &mut TcpStream, layer: &mut dyn SecureStream) {
+    stream.write_all(layer.pending()).unwrap();
+    layer.advance(usize::MAX);
+}
+
+fn says(arguments: &[&str]) -> String {
+    let output = command(arguments).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn it_speaks_tls_with_the_certificate_that_it_is_given() {
+    let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
+    let (_program, connect) = serve(&files);
+    let tls = Tls::new().ca_file(CERTIFICATE);
+    assert!(ask(&connect, &tls).unwrap().contains("Mode: standalone"));
+}
+
+#[test]
+fn it_asks_clients_for_theirs() {
+    let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
+    let tls = Tls::new().ca_file(CERTIFICATE);
+    let known = tls.clone().client_certificate_files(CERTIFICATE, KEY);
+    for (mode, lets_strangers_in) in [("want", true), ("need", false)] {
+        let asks = ["--tls-client-auth", mode, "--tls-client-ca", CERTIFICATE];
+        let (_program, connect) = serve(&[&files[..], &asks].concat());
+        ask(&connect, &known).unwrap();
+        assert_eq!(ask(&connect, &tls).is_ok(), lets_strangers_in, "{mode}");
+    }
+}
+
+#[test]
+fn flags_that_do_not_fit_are_refused() {
+    let text = says(&["--tls-certificate", CERTIFICATE]);
+    assert!(text.contains("--tls-key"), "{text}");
+    let text = says(&["--tls-certificate", KEY, "--tls-key", KEY]);
+    assert!(text.contains("cannot speak TLS: "), "{text}");
+    assert!(text.contains("has no certificate"), "{text}");
+    let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
+    let text = says(&[&files[..], &["--tls-client-auth", "need"]].concat());
+    assert!(text.contains("--tls-client-ca"), "{text}");
+    let text = says(&[&files[..], &["--tls-client-auth", "maybe"]].concat());
+    assert!(text.contains("not one of none, want and need"), "{text}");
+}
