@@ -304,6 +304,8 @@ pub(crate) struct Dispatched {
     pub(crate) config: Option<Reply>,
     /// The server does not know some operation, and is about to close the connection.
     pub(crate) is_unknown_operation: bool,
+    /// The server has too much to do for what the session does by itself.
+    pub(crate) is_throttled: bool,
     /// Watches are armed at the server that nobody wants.
     pub(crate) has_idle_watches: bool,
 }
@@ -350,6 +352,11 @@ impl Dispatch<'_> {
             check_xid(line, header)?;
             self.check_zxid(header)?;
             let is_answered = answer.is_ok();
+            let reads_answer = line.head().is_some_and(|(_, note)| note.reads_answer());
+            let kept = match &answer {
+                Ok(reply) if reads_answer => Some(reply.frame.clone()),
+                _ => None,
+            };
             done.answered += 1;
             if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
                 done.config = Some(reply.clone());
@@ -384,6 +391,13 @@ impl Dispatch<'_> {
                 }
                 Some(Note::Ephemeral { .. }) => {
                     done.made_ephemeral |= !is_answered || header.err == 0;
+                }
+                Some(Note::Errand(note)) => {
+                    done.is_throttled |= note.answered(header.err, kept.as_ref(), self.wakers);
+                }
+                Some(Note::Pledged(note)) => {
+                    done.made_ephemeral |= note.is_ephemeral && (!is_answered || header.err == 0);
+                    note.answered(header.err, kept.as_ref());
                 }
                 Some(Note::Unwatch) => done.cannot_unwatch |= header.err == UNIMPLEMENTED,
                 _ => {}

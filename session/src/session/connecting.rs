@@ -257,8 +257,8 @@ impl Session {
         self.shared
             .queue
             .refuse_waiting(&mut self.outbox, |note| match note {
-                // A close has a deadline of its own.
-                Note::Close => None,
+                // A close has a deadline of its own, and what the session sees to itself has none.
+                Note::Close | Note::Errand(_) => None,
                 _ => Some(Err(Unanswered {
                     fate: Fate::NotSent,
                     cause: Cause::Unavailable(Arc::clone(&unavailable)),

@@ -13,6 +13,7 @@ use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};
 use crate::status::{Failure, SessionEnd, SessionState};
+use crate::timeouts;
 
 impl Session {
     pub(super) fn handle_frames(&mut self, now: Instant, input: &mut BytesMut) {
@@ -55,6 +56,9 @@ impl Session {
         self.may_have_ephemerals |= done.made_ephemeral;
         if done.config_changed {
             self.following.ask();
+        }
+        if done.is_throttled {
+            self.errands_after = Some(now + timeouts::THROTTLED_PAUSE);
         }
         if done.closed {
             return self.end(SessionEnd::Closed);
@@ -104,7 +108,7 @@ impl Session {
             return;
         }
         let own = self.following.is_wanted().then_some(CONFIG_PATH);
-        self.shared.queue.submit_reserved(
+        let submitted = self.shared.queue.submit_reserved(
             |notes| {
                 // A request that is on its way may be about to set the watch again; or the session
                 // may have one of its own.
@@ -140,6 +144,30 @@ impl Session {
                 );
             },
         );
+        // Nobody waits for the answers: the next connection has no such watches anyway.
+        drop(submitted);
+    }
+
+    /// Asks for what the session sees to by itself, and was not asked for on this connection.
+    pub(super) fn run_errands(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Connected(_))
+            || self.errands_after.is_some_and(|at| now < at)
+        {
+            return;
+        }
+        self.errands_after = None;
+        let errands = &self.shared.errands;
+        if !errands.has_due() {
+            return;
+        }
+        let submitted = self.shared.queue.submit_reserved(
+            |_| errands.take_due(),
+            |step| step.request(errands),
+            |step, xid, out| step.put(xid, out),
+        );
+        for (step, ticket) in submitted {
+            errands.keep(step.id, ticket);
+        }
     }
 
     /// Hangs up on a server that was connected.
@@ -160,7 +188,8 @@ impl Session {
             .queue
             .give_back(unsent, &mut self.outbox, |note| {
                 close_was_lost |= *note == Note::Close;
-                may_have_ephemerals |= matches!(note, Note::Ephemeral { .. });
+                may_have_ephemerals |= note.makes_ephemeral();
+                note.lost(Some(&lost));
                 let cause = Cause::Lost(Arc::clone(&lost));
                 Err(Unanswered {
                     fate: Fate::MaybeApplied,
