@@ -39,13 +39,16 @@ mod feature;
 mod helper;
 mod login;
 pub mod ops;
+mod overall;
 mod pinned;
 pub mod pool;
 mod request;
 mod resolver;
+mod retry;
 mod servers;
 mod srv;
 mod state;
+mod token;
 mod watcher;
 
 pub use async_trait::async_trait;
@@ -72,7 +75,9 @@ pub use ops::{
 pub use pool::Pool;
 pub use request::{Operation, Pending, Request, Running};
 pub use resolver::Resolver;
+pub use retry::{Repeatable, Retry, RetryBudget, Retrying, RetryingFuture};
 pub use servers::Reconnect;
 pub use srv::SrvResolver;
 pub use state::StateChanges;
+pub use token::{is_marker, plain_name};
 pub use watcher::{Read, Watcher};
