@@ -29,6 +29,7 @@ use crate::srv::SrvResolver;
 /// | [`deadline`](Self::deadline) | 30 s |
 /// | [`requests_in_flight`](Self::requests_in_flight) | 65,536 |
 /// | [`bytes_in_flight`](Self::bytes_in_flight) | 64 MiB |
+/// | [`guaranteed_max`](Self::guaranteed_max) | 4,096 |
 /// | [`request_len_max`](Self::request_len_max) | 1,048,575 bytes |
 /// | [`reply_len_max`](Self::reply_len_max) | 4 MiB |
 /// | [`presume_expired_after`](Self::presume_expired_after) | 4/3 of the session time-out |
@@ -80,6 +81,9 @@ type AskServers = Ask<(), Result<Option<Vec<Server>>, String>>;
 
 /// A session that tried to return all the time would do nothing else.
 const RETURN_AFTER_MIN: Duration = Duration::from_millis(100);
+
+/// Tells the client's random numbers from the session's, which have the same seed.
+const DICE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Builder {
     pub(crate) fn new(connect_string: &str) -> Self {
@@ -133,6 +137,15 @@ impl Builder {
     /// [`requests_in_flight`](Self::requests_in_flight).
     pub fn bytes_in_flight(mut self, limit: usize) -> Self {
         self.config.limits.bytes = limit;
+        self
+    }
+
+    /// How many [guaranteed deletions](crate::Request::guaranteed) and
+    /// [protected creates](crate::Request::protected) may be under way at once; 4,096 by
+    /// default. The session keeps what it takes to go on with each of them, so this bounds its
+    /// memory. At the limit another one ends with [`Error::TooManyGuaranteed`].
+    pub fn guaranteed_max(mut self, limit: usize) -> Self {
+        self.config.errands_max = limit;
         self
     }
 
@@ -434,7 +447,7 @@ impl Builder {
         self
     }
 
-    /// Fixes all randomness of the session: the order of servers, the length of pauses. For
+    /// Fixes all randomness of the client: the order of servers, the length of pauses, tokens. For
     /// tests; by default each client has a seed of its own.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
@@ -521,10 +534,16 @@ impl Builder {
             self.config.seed = rand::random();
         }
         let transport = self.transport.unwrap_or_else(backend::default_transport);
+        // Another one than the session's own, whose numbers others see in the order of servers.
+        let seed = match self.config.resume {
+            None => self.config.seed.rotate_left(32) ^ DICE,
+            // The same session must not see the same tokens again.
+            Some(_) => rand::random(),
+        };
         let (session, shared) = Session::new(self.config);
         let driver = transport.start(Box::new(session)).map_err(Error::Start)?;
         shared.queue.attach(Arc::clone(&driver));
-        let core = Core::new(shared, driver, self.settings);
+        let core = Core::new(shared, driver, self.settings, seed);
         Ok(Client::new(core, connect_string.chroot))
     }
 

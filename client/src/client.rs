@@ -3,19 +3,21 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use homing_protocol::{Acl, Empty, RequestHeader, op, put_request, request_len, validate_path};
 use homing_session::{
-    Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, Note, SessionEnd, SessionState,
-    Shared, Stats as SessionStats, WatchedPath,
+    Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, NotTaken, Note, Pledge,
+    SessionEnd, SessionState, Shared, Stats as SessionStats, Undo, WatchedPath,
 };
 use homing_transport::{
     Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on, clock,
 };
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use crate::builder::{Builder, Connect};
 use crate::error::{Error, Subject};
@@ -212,6 +214,34 @@ pub struct Scope {
     pub(crate) hold: Option<Arc<Hold>>,
 }
 
+impl Scope {
+    /// For paths that are the server's.
+    pub(crate) fn without_chroot(&self) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::clone(&self.core),
+            chroot: String::new(),
+            hold: self.hold.clone(),
+        })
+    }
+
+    /// Room for what is to be undone if its caller goes away.
+    pub(crate) fn pledge(&self, request: &Subject, undo: Undo) -> Result<Arc<Pledge>, Error> {
+        let era = self.era();
+        match Pledge::new(&self.core.shared, era, undo) {
+            Ok(pledge) => Ok(Arc::new(pledge)),
+            Err(not_taken) => Err(self.not_taken(request.clone(), era, not_taken)),
+        }
+    }
+
+    /// Why the session does not see to something that was asked for in this era.
+    pub(crate) fn not_taken(&self, request: Subject, era: u64, not_taken: NotTaken) -> Error {
+        match not_taken {
+            NotTaken::Full { limit } => Error::TooManyGuaranteed { request, limit },
+            NotTaken::Refused(refused) => self.refused(request, era, refused),
+        }
+    }
+}
+
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) driver: Arc<dyn Driver>,
@@ -220,6 +250,8 @@ pub(crate) struct Core {
     pub(crate) known_era: AtomicU64,
     /// How many [`Client`]s there are; the session is closed with the last.
     handles: AtomicUsize,
+    /// For tokens and for pauses.
+    dice: Mutex<ChaCha8Rng>,
 }
 
 #[derive(Debug, Clone)]
@@ -425,6 +457,7 @@ impl Client {
         Stats {
             in_flight: shared.queue.usage(),
             watches: shared.watches.armed(),
+            guaranteed: shared.errands.len(),
             session: shared.status.stats().map_instants(clock::awake),
         }
     }
@@ -543,6 +576,7 @@ impl Core {
         shared: Arc<Shared>,
         driver: Arc<dyn Driver>,
         settings: Settings,
+        seed: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared,
@@ -550,7 +584,22 @@ impl Core {
             settings,
             known_era: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
+            dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
         })
+    }
+
+    /// A number that nobody has had before.
+    pub(crate) fn random(&self) -> u64 {
+        self.dice().random()
+    }
+
+    /// Anything from nothing to `ceiling`.
+    pub(crate) fn jitter(&self, ceiling: Duration) -> Duration {
+        self.dice().random_range(Duration::ZERO..=ceiling)
+    }
+
+    fn dice(&self) -> MutexGuard<'_, ChaCha8Rng> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why a submission was refused, in the terms of the facade.
@@ -635,6 +684,8 @@ pub struct Stats {
     pub in_flight: Usage,
     /// Watches that are armed.
     pub watches: usize,
+    /// Guaranteed deletions that are not done, and protected creates that are under way.
+    pub guaranteed: usize,
     /// What the session has seen since it began.
     pub session: SessionStats,
 }

@@ -61,6 +61,23 @@ pub enum Error {
         /// What the settings of the operation add to the code, as for a single one.
         hint: Option<&'static str>,
     },
+    /// No answer came, and the servers were asked what became of the request, as
+    /// [`resolved`](crate::Request::resolved) does: it was not applied, and will not be.
+    NotApplied {
+        /// What was asked.
+        request: Subject,
+        /// Why no answer came.
+        cause: Box<Self>,
+    },
+    /// No answer came, and it could not be found out what became of the request.
+    Unresolved {
+        /// What was asked.
+        request: Subject,
+        /// Why no answer came.
+        cause: Box<Self>,
+        /// What came of asking the servers.
+        why: Box<Self>,
+    },
     /// The request had been sent when the connection was lost, and no answer came: it may have
     /// been applied or not. (One that had not been sent would have waited for the next
     /// connection.)
@@ -114,6 +131,14 @@ pub enum Error {
     Busy {
         /// What was asked.
         request: Subject,
+    },
+    /// As many guaranteed deletions and protected creates are under way as the session keeps
+    /// room for. Nothing was sent.
+    TooManyGuaranteed {
+        /// What was asked.
+        request: Subject,
+        /// The limit, see [`Builder::guaranteed_max`](crate::Builder::guaranteed_max).
+        limit: usize,
     },
     /// The reply is over the limit and was thrown away. A write was applied.
     ReplyTooLarge {
@@ -205,6 +230,9 @@ impl Error {
         match self {
             Self::Server { request, .. }
             | Self::Transaction { request, .. }
+            | Self::NotApplied { request, .. }
+            | Self::Unresolved { request, .. }
+            | Self::TooManyGuaranteed { request, .. }
             | Self::ConnectionLost { request, .. }
             | Self::Deadline { request, .. }
             | Self::SessionEnded { request, .. }
@@ -227,6 +255,7 @@ impl Error {
     pub fn may_have_been_applied(&self) -> bool {
         match self {
             Self::ConnectionLost { .. }
+            | Self::Unresolved { .. }
             | Self::ReplyTooLarge { .. }
             | Self::MalformedReply { .. } => true,
             Self::Deadline { fate, .. } | Self::SessionEnded { fate, .. } => {
@@ -234,6 +263,40 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether an answer may still be found out: it is not known what became of the request, and
+    /// the session goes on.
+    pub(crate) fn is_open(&self) -> bool {
+        self.may_have_been_applied() && !matches!(self, Self::SessionEnded { .. })
+    }
+
+    /// The same error, told of another request.
+    pub(crate) fn about(mut self, subject: &Subject) -> Self {
+        match &mut self {
+            Self::Server { request, .. }
+            | Self::NotApplied { request, .. }
+            | Self::Unresolved { request, .. }
+            | Self::TooManyGuaranteed { request, .. }
+            | Self::ConnectionLost { request, .. }
+            | Self::Deadline { request, .. }
+            | Self::SessionEnded { request, .. }
+            | Self::Unavailable { request, .. }
+            | Self::WatchEnded { request, .. }
+            | Self::Closed { request }
+            | Self::Busy { request }
+            | Self::ReplyTooLarge { request, .. }
+            | Self::MalformedReply { request, .. }
+            | Self::BadPath { request, .. }
+            | Self::RequestTooLarge { request, .. } => request.clone_from(subject),
+            // Of a transaction, the operation is named that was refused.
+            Self::Transaction { .. }
+            | Self::ConnectString(_)
+            | Self::Connect { .. }
+            | Self::Start(_)
+            | Self::Misuse { .. } => {}
+        }
+        self
     }
 
     pub(crate) fn bad_path(request: Subject, why: PathError) -> Self {
@@ -295,6 +358,27 @@ impl fmt::Display for Error {
                 write_refusal(f, request, *code, chroot, *hint)?;
                 f.write_str("; nothing of the transaction was applied")
             }
+            Self::NotApplied { request, cause } => {
+                write!(f, "{request}: ")?;
+                write_cause(f, cause)?;
+                f.write_str("; the servers were asked since: it was not applied")
+            }
+            Self::Unresolved {
+                request,
+                cause,
+                why,
+            } => {
+                write!(f, "{request}: ")?;
+                write_cause(f, cause)?;
+                write!(
+                    f,
+                    "; what became of it could not be found out: {why}; it may have been applied or not"
+                )
+            }
+            Self::TooManyGuaranteed { request, limit } => write!(
+                f,
+                "{request}: `guaranteed_max` is reached: {limit} guaranteed deletions and protected creates are under way, or the paths of fewer are very long; it was not sent"
+            ),
             Self::ConnectionLost { request, lost } => {
                 write!(f, "{request}: {lost}; it may have been applied or not")
             }
@@ -387,6 +471,17 @@ fn write_refusal(
     }
 }
 
+/// Why no answer came, without what that may mean: it was found out since.
+fn write_cause(f: &mut fmt::Formatter<'_>, cause: &Error) -> fmt::Result {
+    match cause {
+        Error::ConnectionLost { lost, .. } => write!(f, "{lost}"),
+        Error::Deadline { .. } => f.write_str("the deadline passed"),
+        Error::MalformedReply { error, .. } => write!(f, "the reply is malformed: {error}"),
+        Error::ReplyTooLarge { len, .. } => write!(f, "the reply has {len} bytes"),
+        other => write!(f, "{other}"),
+    }
+}
+
 fn fate_text(fate: Fate) -> &'static str {
     match fate {
         Fate::NotSent => "it was not sent",
@@ -471,7 +566,7 @@ fn has_no_path(op: &str) -> bool {
 }
 
 /// Whether it changes nothing at the server.
-fn is_read(op: &str) -> bool {
+pub(crate) fn is_read(op: &str) -> bool {
     matches!(
         op,
         "get"
@@ -494,6 +589,7 @@ impl std::error::Error for Error {
             Self::MalformedReply { error, .. } => Some(error),
             Self::BadPath { why, .. } => Some(why),
             Self::SessionEnded { end, .. } => Some(end),
+            Self::NotApplied { cause, .. } | Self::Unresolved { cause, .. } => Some(cause),
             Self::ConnectString(error) => Some(error),
             Self::Start(error) => Some(error),
             _ => None,

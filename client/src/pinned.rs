@@ -45,7 +45,8 @@ impl Client {
     /// ```
     pub fn pinned(&self) -> Self {
         let scope = &self.scope;
-        let hold = scope.hold.clone().unwrap_or_else(|| Hold::new(&scope.core));
+        let now = || Hold::new(&scope.core, scope.core.shared.queue.era());
+        let hold = scope.hold.clone().unwrap_or_else(now);
         Self::with_scope(Scope {
             core: Arc::clone(&scope.core),
             chroot: scope.chroot.clone(),
@@ -62,11 +63,11 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    fn new(core: &Arc<Core>) -> Arc<Self> {
+    fn new(core: &Arc<Core>, era: u64) -> Arc<Self> {
         core.shared.hold();
         Arc::new(Self {
             core: Arc::clone(core),
-            era: core.shared.queue.era(),
+            era,
         })
     }
 }
@@ -93,6 +94,27 @@ impl Scope {
             let next = (era + 1).min(self.core.shared.queue.era());
             self.core.known_era.fetch_max(next, Ordering::AcqRel);
         }
+    }
+
+    /// For several requests that are one: they are for the session that a request of now is for,
+    /// and for no other.
+    pub(crate) fn pinned(self: &Arc<Self>) -> Arc<Self> {
+        if self.hold.is_some() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            core: Arc::clone(&self.core),
+            chroot: self.chroot.clone(),
+            hold: Some(Hold::new(&self.core, self.era())),
+        })
+    }
+
+    /// What has become of requests that were [pinned](Self::pinned) is told.
+    pub(crate) fn told<T>(&self, pinned: &Self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::SessionEnded { .. }) = outcome {
+            self.knows_the_end_of(pinned.era());
+        }
+        outcome
     }
 
     /// Why a submission in this era was refused, in the terms of the facade.

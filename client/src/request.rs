@@ -188,6 +188,16 @@ impl<O: Operation> Request<O> {
         }
     }
 
+    /// The same, for the session that it is for now; see [`Scope::pinned`].
+    pub(crate) fn pinned(mut self) -> Self {
+        self.scope = self.scope.pinned();
+        self
+    }
+
+    pub(crate) fn own_deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
     pub(crate) fn set_synced(&mut self) {
         self.is_synced = true;
     }
@@ -237,7 +247,7 @@ impl<O: Operation> Request<O> {
     }
 
     /// What can be seen to be wrong before anything is sent; and the length of the frame.
-    fn checked_len(&self) -> Result<usize, Error> {
+    pub(crate) fn checked_len(&self) -> Result<usize, Error> {
         self.op.check_path()?;
         self.op.check_settings().map_err(|what| Error::Misuse {
             what: format!("{}: {what}; it was not sent", self.op.subject()),
@@ -516,7 +526,7 @@ impl<O: Operation> Request<O> {
         let Self { scope, op, .. } = self;
         let queue = &scope.core.shared.queue;
         queue.submit_in(era, permit, submission, |xid, out| {
-            encode(scope, op, xid, out)
+            encode(scope, op, xid, out);
         })
     }
 

@@ -121,6 +121,14 @@ pub struct Watched<O> {
     watcher: Option<Watcher>,
 }
 
+impl<O: Clone> Clone for Watched<O> {
+    /// The same question; the watcher is another one.
+    fn clone(&self) -> Self {
+        let op = self.op.clone();
+        Self { op, watcher: None }
+    }
+}
+
 impl<O> sealed::Sealed for Watched<O> {}
 
 impl<O: Watchable> Read for Watched<O> {}

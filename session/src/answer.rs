@@ -9,6 +9,7 @@ use bytes::Bytes;
 use homing_protocol::op;
 use homing_transport::Fate;
 
+use crate::errands::{ErrandNote, PledgeNote};
 use crate::knowledge::is_unknown_operation;
 use crate::status::{Attempt, SessionEnd};
 use crate::watches::{ComparisonNote, WatchNote};
@@ -45,6 +46,10 @@ pub enum Note {
     Unwatch(Box<WatchNote>),
     /// What the server tells right before the reply may be a part of the answer.
     Comparison(Box<ComparisonNote>),
+    /// Something is done that the session sees to by itself.
+    Errand(ErrandNote),
+    /// Something is made that may have to be undone.
+    Pledged(PledgeNote),
     /// An identity is added to the connection; the reply comes outside the line.
     Auth {
         /// What kind of identity.
@@ -59,7 +64,31 @@ impl Note {
             Self::Plain { op } | Self::Ephemeral { op } => Some(*op),
             Self::Watch(note) => note.op(),
             Self::Unwatch(_) => Some(op::REMOVE_WATCHES),
+            Self::Pledged(note) => Some(note.op),
             _ => None,
+        }
+    }
+
+    /// Whether the request makes a node that dies with the session.
+    pub(crate) fn makes_ephemeral(&self) -> bool {
+        match self {
+            Self::Ephemeral { .. } => true,
+            Self::Pledged(note) => note.is_ephemeral,
+            _ => false,
+        }
+    }
+
+    /// Whether the session itself looks at the body of the answer.
+    pub(crate) fn reads_answer(&self) -> bool {
+        matches!(self, Self::Errand(_) | Self::Pledged(_))
+    }
+
+    /// The request was handed over, and its answer will not come.
+    pub(crate) fn lost(&self, lost: Option<&Arc<ConnectionLost>>) {
+        match self {
+            Self::Errand(note) => note.lost(lost),
+            Self::Pledged(note) => note.lost(),
+            _ => {}
         }
     }
 }

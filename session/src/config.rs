@@ -39,6 +39,10 @@ pub struct Config {
     pub reply_len_max: usize,
     /// What may be in flight at once.
     pub limits: Limits,
+    /// How many things the session may have to see to by itself at once: deletions that are
+    /// repeated until they are done, and what is to be undone if its caller goes away. 4,096 by
+    /// default.
+    pub errands_max: usize,
     /// A session of an earlier client that is to be resumed; `None` by default.
     pub resume: Option<Credentials>,
     /// How long a session that has lost its servers is presumed to live on, counted from the
@@ -100,6 +104,7 @@ impl Config {
             connect_timeout: Duration::from_secs(10),
             reply_len_max: 4 << 20,
             limits: Limits::default(),
+            errands_max: 4_096,
             resume: None,
             presume_expired_after: None,
             sasl: None,

@@ -306,6 +306,8 @@ pub(crate) struct Dispatched {
     pub(crate) config: Option<Reply>,
     /// The server does not know some operation, and is about to close the connection.
     pub(crate) is_unknown_operation: bool,
+    /// The server has too much to do for what the session does by itself.
+    pub(crate) is_throttled: bool,
 }
 
 impl Dispatch<'_> {
@@ -355,6 +357,11 @@ impl Dispatch<'_> {
             let seen = *self.last_zxid;
             self.check_zxid(header)?;
             let reply = answer.is_ok().then_some(header.err);
+            let reads_answer = line.head().is_some_and(|(_, note)| note.reads_answer());
+            let kept = match &answer {
+                Ok(reply) if reads_answer => Some(reply.frame.clone()),
+                _ => None,
+            };
             done.answered += 1;
             if let (Some((_, Note::Config)), Ok(reply)) = (line.head(), &answer) {
                 done.config = Some(reply.clone());
@@ -380,6 +387,13 @@ impl Dispatch<'_> {
                     done.made_ephemeral |= reply.is_none_or(|err| err == 0);
                 }
                 Some(Note::Comparison(note)) => self.compared(&note, header.err, seen)?,
+                Some(Note::Errand(note)) => {
+                    done.is_throttled |= note.answered(header.err, kept.as_ref(), self.wakers);
+                }
+                Some(Note::Pledged(note)) => {
+                    done.made_ephemeral |= note.is_ephemeral && reply.is_none_or(|err| err == 0);
+                    note.answered(header.err, kept.as_ref());
+                }
                 _ => {}
             }
             if done.closed {
@@ -433,12 +447,8 @@ impl Dispatch<'_> {
             // It does not have watches that stay. Nothing else was in that frame.
             ErrorCode::Unimplemented | ErrorCode::MarshallingError if !frame.is_empty() => {
                 self.watches.refused(self.server, code, self.wakers);
-                if code == ErrorCode::Unimplemented {
-                    // It hangs up on what it does not know, so nobody is to be told yet that the
-                    // session is connected.
-                    let what = format!("{code} when persistent watches were restored");
-                    return Err(WhyLost::Protocol(what));
-                }
+                // It hangs up on what it does not know.
+                done.is_unknown_operation |= is_unknown_operation(header.err, header.zxid);
             }
             _ => {
                 let what = format!("{code} when watches were restored");

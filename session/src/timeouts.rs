@@ -51,6 +51,9 @@ pub(crate) const PROBE_MAX: Duration = Duration::from_secs(5);
 /// How long requests that are on their way may take to be answered before they are left behind
 /// at a read-only server.
 pub(crate) const MOVE_MAX: Duration = Duration::from_secs(1);
+/// How long a server is left alone by what the session does by itself, when it says that it has
+/// too much to do.
+pub(crate) const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection has settled, and its server is no longer suspected of accepting and then
 /// closing, when it has lived this long: a round of pings, but no more than 5 s.

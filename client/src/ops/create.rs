@@ -9,7 +9,7 @@ use homing_protocol::{
     Acl, CreateMode, DecodeError, ErrorCode, PathError, PathRef, Stat, Ttl, op, reply,
     validate_path,
 };
-use homing_session::{Note, Reply};
+use homing_session::{Note, Pledge, Reply};
 
 use super::Path;
 use crate::client::{Client, Scope};
@@ -82,6 +82,8 @@ pub struct Create<'a> {
     pub(super) is_sequential: bool,
     /// The server does not know create2, so it is asked for less.
     pub(super) is_old: bool,
+    /// What is to be undone if nobody learns the name of the node.
+    pub(super) pledge: Option<Arc<Pledge>>,
 }
 
 impl<'a> Request<Create<'a>> {
@@ -280,9 +282,10 @@ impl Operation for Create<'_> {
     fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
         self.suit(scope);
         let op = self.code();
-        match self.is_ephemeral {
-            true => Note::Ephemeral { op },
-            false => Note::Plain { op },
+        match &self.pledge {
+            Some(pledge) => pledge.note(op, self.is_ephemeral),
+            None if self.is_ephemeral => Note::Ephemeral { op },
+            None => Note::Plain { op },
         }
     }
 
@@ -319,6 +322,7 @@ impl<'a> Create<'a> {
             ttl: None,
             is_sequential: false,
             is_old: false,
+            pledge: None,
         }
     }
 
@@ -327,9 +331,21 @@ impl<'a> Create<'a> {
         self.is_old |= scope.core.shared.knowledge.of(op::CREATE2) == Some(false);
     }
 
+    /// The same node under another name.
+    pub(super) fn named(&self, path: String, pledge: &Arc<Pledge>) -> Self {
+        let mut named = self.clone();
+        named.path = path.into();
+        named.pledge = Some(Arc::clone(pledge));
+        named
+    }
+
     /// What a server says was made, in the terms of the handle.
     pub(super) fn created(&self, scope: &Scope, path: &str, stat: Option<Stat>) -> Created {
-        let path = scope.client_path(path);
+        self.created_as(scope.client_path(path), stat)
+    }
+
+    /// As [`created`](Self::created), with the path as the handle knows it.
+    pub(super) fn created_as(&self, path: String, stat: Option<Stat>) -> Created {
         let sequence = match self.is_sequential {
             true => path
                 .strip_prefix(&*self.path)

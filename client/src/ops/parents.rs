@@ -11,6 +11,7 @@ use homing_transport::block_on;
 use super::create::{Create, Created};
 use crate::error::Error;
 use crate::request::{Operation, Request};
+use crate::retry::Retry;
 
 impl<'a> Request<Create<'a>> {
     /// Makes the parents too that are missing: persistent nodes without data, with the client's
@@ -40,6 +41,7 @@ impl<'a> Request<Create<'a>> {
         CreateWithParents {
             node: self,
             containers: false,
+            is_protected: false,
         }
     }
 
@@ -62,6 +64,7 @@ impl<'a> Request<Create<'a>> {
         CreateWithParents {
             node: self,
             containers: true,
+            is_protected: false,
         }
     }
 }
@@ -87,9 +90,30 @@ impl<'a> Request<Create<'a>> {
 pub struct CreateWithParents<'a> {
     node: Request<Create<'a>>,
     containers: bool,
+    is_protected: bool,
 }
 
 impl<'a> CreateWithParents<'a> {
+    /// A lost answer is not the end of it, neither for the node, which is
+    /// [protected](Request::<Create>::protected), nor for its parents: a parent whose making was
+    /// lost is made again, and it is as well if it is there by then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let client = homing::Client::connect(&server.connect_string()).await?;
+    /// let lock = client.create("/locks/db/lock-", b"").ephemeral().sequential();
+    /// let mine = lock.container_parents().protected().await?;
+    /// assert_eq!(mine.sequence, Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn protected(mut self) -> Self {
+        self.is_protected = true;
+        self
+    }
+
     /// Blocks this thread until the node is made.
     ///
     /// # Errors
@@ -118,7 +142,7 @@ impl<'a> CreateWithParents<'a> {
                         continue;
                     }
                 },
-                None => match self.node.alike(self.node.op.clone()).await {
+                None => match self.make_node().await {
                     Err(error) if error.code() == Some(ErrorCode::NoNode) => {
                         (self.node.op.path(), error)
                     }
@@ -134,10 +158,22 @@ impl<'a> CreateWithParents<'a> {
         }
     }
 
+    async fn make_node(&self) -> Result<Created, Error> {
+        match self.is_protected {
+            true => self.node.clone().protected().run().await,
+            false => self.node.clone().await,
+        }
+    }
+
     async fn make_parent(&self, path: &str) -> Result<Created, Error> {
         let request = self.node.alike(Create::new(path.into(), b""));
-        match self.containers {
-            true => request.container().await,
+        let request = match self.containers {
+            true => request.container(),
+            false => request,
+        };
+        match self.is_protected {
+            // Whoever has made it: the second time it is there.
+            true => request.retry(Retry::new().idempotent()).await,
             false => request.await,
         }
     }
@@ -166,6 +202,7 @@ impl fmt::Debug for CreateWithParents<'_> {
         f.debug_struct("CreateWithParents")
             .field("node", &self.node)
             .field("containers", &self.containers)
+            .field("is_protected", &self.is_protected)
             .finish()
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_protocol::{
-    Acl, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, Stat, op, reply,
-    validate_path,
+    Acl, CreateMode, DecodeError, ErrorCode, Multi, MultiOp, MultiResult, MultiResults, PathRef,
+    Stat, op, reply, validate_path,
 };
-use homing_session::{Note, Reply};
+use homing_session::{Note, Pledge, Reply};
 
 use super::Path;
 use super::create::{Create, Created};
@@ -85,6 +85,16 @@ pub struct Transaction<'a> {
     ops: Vec<Op<'a>>,
     /// What is wrong with the first setting that followed an operation that has no such.
     misplaced: Option<String>,
+    marker: Option<Marker>,
+}
+
+/// A node that is made with all the rest, last, to see afterwards whether it was done.
+#[derive(Debug, Clone)]
+struct Marker {
+    /// The server's.
+    path: String,
+    acl: [Acl; 1],
+    pledge: Arc<Pledge>,
 }
 
 #[derive(Debug, Clone)]
@@ -292,6 +302,7 @@ impl Operation for Transaction<'_> {
     fn body<'b>(&'b self, scope: &'b Scope) -> Multi<Bodies<'b>> {
         Multi(Bodies {
             ops: self.ops.iter(),
+            marker: self.marker.as_ref(),
             scope,
         })
     }
@@ -299,9 +310,11 @@ impl Operation for Transaction<'_> {
     fn prepare(&mut self, scope: &Arc<Scope>) -> Note {
         self.creates().for_each(|create| create.suit(scope));
         let op = op::MULTI;
-        match self.creates().any(|create| create.is_ephemeral) {
-            true => Note::Ephemeral { op },
-            false => Note::Plain { op },
+        let is_ephemeral = self.creates().any(|create| create.is_ephemeral);
+        match &self.marker {
+            Some(marker) => marker.pledge.note(op, is_ephemeral),
+            None if is_ephemeral => Note::Ephemeral { op },
+            None => Note::Plain { op },
         }
     }
 
@@ -322,6 +335,9 @@ impl Operation for Transaction<'_> {
         let mut results = reply::multi(frame)?;
         let done = self.ops.iter().map(|op| op.done(scope, &mut results));
         let done = done.collect::<Result<_, _>>()?;
+        if self.marker.is_some() && !matches!(results.next(), Some(Ok(MultiResult::Created(..)))) {
+            return Err(results.unexpected());
+        }
         match results.next() {
             None => Ok(Committed {
                 zxid: reply::zxid(frame)?,
@@ -333,7 +349,8 @@ impl Operation for Transaction<'_> {
 
     fn finish(&mut self, scope: &Scope, frame: &Bytes) -> Result<Committed, Error> {
         match self.failure(frame) {
-            Ok(Some((index, op, code))) => Err(Error::Transaction {
+            Ok(Some((_, None, code))) => Err(self.no_marker(code)),
+            Ok(Some((index, Some(op), code))) => Err(Error::Transaction {
                 request: op.subject(),
                 index,
                 code,
@@ -372,19 +389,53 @@ impl<'a> Transaction<'a> {
         });
     }
 
-    /// The operation that was refused. A transaction that failed has a list of errors in place
-    /// of results, and those of the operations before the one that was refused are 0.
-    fn failure(&self, frame: &Bytes) -> Result<Option<(usize, &Op<'_>, ErrorCode)>, DecodeError> {
+    /// The operation that was refused, `None` for the marker. A transaction that failed has a
+    /// list of errors in place of results, and those of the operations before the one that was
+    /// refused are 0.
+    #[allow(clippy::type_complexity, reason = "three things that belong together")]
+    fn failure(
+        &self,
+        frame: &Bytes,
+    ) -> Result<Option<(usize, Option<&Op<'_>>, ErrorCode)>, DecodeError> {
         for (at, result) in reply::multi(frame)?.enumerate() {
             match (result?, self.ops.get(at)) {
                 (MultiResult::Failed(0), _) => {}
-                (MultiResult::Failed(code), Some(op)) => {
+                (MultiResult::Failed(code), op) if op.is_some() || self.is_marker(at) => {
                     return Ok(Some((at, op, ErrorCode::from_code(code))));
                 }
                 _ => break,
             }
         }
         Ok(None)
+    }
+
+    fn is_marker(&self, at: usize) -> bool {
+        self.marker.is_some() && at == self.ops.len()
+    }
+
+    fn no_marker(&self, code: ErrorCode) -> Error {
+        Error::Server {
+            request: self.subject(),
+            code,
+            chroot: String::new(),
+            hint: Some(
+                "that is about the marker next to the node, by which it would be found out what became of the write (`resolved`, `protected`): it takes CREATE on the parent; nothing was applied",
+            ),
+        }
+    }
+
+    /// Where a marker is sure to find a parent, by the server's path, whatever the operations
+    /// do: the parent of the node that is the least deep. It is neither made nor deleted here,
+    /// or it would be that node itself.
+    pub(super) fn marker_parent(&self, scope: &Scope) -> String {
+        let paths = self.ops.iter().map(|op| op.server_path(scope));
+        let highest = paths.min_by_key(|path| path.matches('/').count());
+        match highest.as_deref().and_then(|path| path.rsplit_once('/')) {
+            Some(("", _)) => "/".into(),
+            Some((parent, _)) => parent.into(),
+            None if scope.chroot.is_empty() => "/".into(),
+            None => scope.chroot.clone(),
+        }
     }
 
     fn malformed(&self, error: DecodeError) -> Error {
@@ -399,6 +450,7 @@ impl<'a> Transaction<'a> {
 #[derive(Debug, Clone)]
 pub struct Bodies<'b> {
     ops: slice::Iter<'b, Op<'b>>,
+    marker: Option<&'b Marker>,
     scope: &'b Scope,
 }
 
@@ -407,7 +459,10 @@ impl<'b> Iterator for Bodies<'b> {
 
     fn next(&mut self) -> Option<MultiOp<'b>> {
         let scope = self.scope;
-        Some(match self.ops.next()? {
+        let Some(op) = self.ops.next() else {
+            return self.marker.take().map(Marker::body);
+        };
+        Some(match op {
             Op::Create(create) => MultiOp::Create(create.code(), create.body(scope)),
             Op::Set(set) => MultiOp::SetData(set.body(scope)),
             Op::Delete(delete) => MultiOp::Delete(delete.body(scope)),
@@ -419,7 +474,60 @@ impl<'b> Iterator for Bodies<'b> {
     }
 }
 
+impl Marker {
+    fn body(&self) -> MultiOp<'_> {
+        let body = homing_protocol::Create {
+            path: self.path.as_str().into(),
+            data: b"",
+            acl: &self.acl,
+            mode: CreateMode::Ephemeral,
+        };
+        MultiOp::Create(op::CREATE, body)
+    }
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn of_create(create: Create<'a>) -> Self {
+        Self::of(Op::Create(create))
+    }
+
+    pub(super) fn of_set(set: Set<'a>) -> Self {
+        Self::of(Op::Set(set))
+    }
+
+    pub(super) fn of_delete(delete: Delete<'a>) -> Self {
+        Self::of(Op::Delete(delete))
+    }
+
+    fn of(op: Op<'a>) -> Self {
+        Self {
+            ops: vec![op],
+            ..Self::default()
+        }
+    }
+
+    /// The same, with a marker at this path of the server's.
+    pub(super) fn marked(mut self, path: String, pledge: &Arc<Pledge>) -> Self {
+        self.marker = Some(Marker {
+            path,
+            acl: [Acl::read_only()],
+            pledge: Arc::clone(pledge),
+        });
+        self
+    }
+}
+
 impl Op<'_> {
+    fn server_path(&self, scope: &Scope) -> String {
+        let path = match self {
+            Self::Create(create) => create.path(),
+            Self::Set(set) => set.path(),
+            Self::Delete(delete) => delete.path(),
+            Self::Check(check) => &check.path,
+        };
+        PathRef::new(&scope.chroot, path).to_string()
+    }
+
     fn subject(&self) -> Subject {
         match self {
             Self::Create(create) => create.subject(),

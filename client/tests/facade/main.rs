@@ -6,6 +6,7 @@
 //! Where no real ZooKeeper is installed, its half is left out, and says so.
 
 mod acl;
+mod certain;
 mod changed;
 mod children;
 mod chroot;
@@ -91,6 +92,15 @@ macro_rules! everywhere {
                 lists_that_no_server_accepts
                 a_client_has_a_default_list
                 no_password_is_kept;
+            certain:
+                protected_nodes_are_made_once
+                nodes_of_former_sessions_are_not_adopted
+                a_create_that_is_dropped_is_undone
+                a_marker_may_be_refused
+                fates_of_writes_are_found_out
+                guaranteed_deletions_are_done
+                retries_where_they_were_asked_for
+                protected_below_parents_that_are_missing;
             children:
                 children_of_nobody_and_somebody
                 a_thousand_children
@@ -227,6 +237,10 @@ macro_rules! on_watches_of_the_fake {
 macro_rules! on_the_fake {
     ($backend:ident) => {
         tests! { Fake $backend;
+            certain:
+                an_expired_session_is_asked_no_more
+                each_session_has_its_own_tokens
+                guaranteed_deletions_are_bounded;
             limits:
                 a_deadline_ends_one_request_alone
                 a_deadline_without_a_connection

@@ -9,6 +9,7 @@
 pub mod proxy;
 pub mod script;
 pub mod tap;
+pub mod virtual_time;
 
 use std::future::Future;
 use std::panic::resume_unwind;

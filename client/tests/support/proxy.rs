@@ -18,8 +18,17 @@ struct Shared {
     /// Connections are closed as soon as they are made.
     is_cut: bool,
     is_over: bool,
+    /// What comes next this way is thrown away, and its connection breaks.
+    loses: Option<Way>,
     /// Both ends of each connection.
     streams: Vec<TcpStream>,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    ToClient,
 }
 
 impl Proxy {
@@ -56,6 +65,22 @@ impl Proxy {
         }
     }
 
+    /// Breaks a connection when the next answer comes, which is lost: the server has done what
+    /// it was asked.
+    pub fn lose_an_answer(&self) {
+        lock(&self.shared).loses = Some(Way::ToClient);
+    }
+
+    /// Breaks a connection when the next request comes, which the server does not see.
+    pub fn lose_a_request(&self) {
+        lock(&self.shared).loses = Some(Way::ToServer);
+    }
+
+    /// Whether that has happened.
+    pub fn has_lost_it(&self) -> bool {
+        lock(&self.shared).loses.is_none()
+    }
+
     /// Allows connections again.
     pub fn mend(&self) {
         lock(&self.shared).is_cut = false;
@@ -71,7 +96,7 @@ impl Drop for Proxy {
     }
 }
 
-fn pass_on(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) -> io::Result<()> {
+fn pass_on(client: TcpStream, server: SocketAddr, shared: &Arc<Mutex<Shared>>) -> io::Result<()> {
     if lock(shared).is_cut {
         return Ok(());
     }
@@ -79,22 +104,25 @@ fn pass_on(client: TcpStream, server: SocketAddr, shared: &Mutex<Shared>) -> io:
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let ends = [client.try_clone()?, server.try_clone()?];
-    let mut shared = lock(shared);
-    if shared.is_cut {
+    let mut all = lock(shared);
+    if all.is_cut {
         return Ok(());
     }
-    shared.streams.extend(ends);
-    drop(shared);
+    all.streams.extend(ends);
+    drop(all);
     let back = (server.try_clone()?, client.try_clone()?);
-    thread::spawn(move || copy(client, server));
-    thread::spawn(move || copy(back.0, back.1));
+    let both = (Arc::clone(shared), Arc::clone(shared));
+    thread::spawn(move || copy(client, server, Way::ToServer, &both.0));
+    thread::spawn(move || copy(back.0, back.1, Way::ToClient, &both.1));
     Ok(())
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Mutex<Shared>) {
     let mut buffer = vec![0; 64 << 10];
+    let is_lost = || lock(shared).loses.take_if(|lost| *lost == way).is_some();
     loop {
         match from.read(&mut buffer) {
+            Ok(len) if len > 0 && is_lost() => break,
             Ok(len) if len > 0 && to.write_all(&buffer[..len]).is_ok() => {}
             _ => break,
         }

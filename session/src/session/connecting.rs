@@ -10,7 +10,7 @@ use homing_transport::{Action, Fate, Layer, Outgoing, Secure, SecureError, Secur
 use super::identifying::Begun;
 use super::renewal::Then;
 use super::{Phase, Session, Why};
-use crate::answer::{Cause, Unanswered, Unavailable};
+use crate::answer::{Cause, Note, Unanswered, Unavailable};
 use crate::auth::Authentication;
 use crate::connect_string::{Host, Server};
 use crate::inbound::{self, Accepted, Handshake};
@@ -275,13 +275,16 @@ impl Session {
         }
         let attempts = self.shared.status.failures();
         let unavailable = Arc::new(Unavailable { rounds, attempts });
-        // But for a close, which has a deadline of its own.
-        self.shared.queue.refuse_waiting(&mut self.outbox, |_| {
-            Err(Unanswered {
-                fate: Fate::NotSent,
-                cause: Cause::Unavailable(Arc::clone(&unavailable)),
-            })
-        });
+        self.shared
+            .queue
+            .refuse_waiting(&mut self.outbox, |note| match note {
+                // A close has a deadline of its own, and what the session sees to itself has none.
+                Note::Close | Note::Errand(_) => None,
+                _ => Some(Err(Unanswered {
+                    fate: Fate::NotSent,
+                    cause: Cause::Unavailable(Arc::clone(&unavailable)),
+                })),
+            });
     }
 }
 

@@ -62,9 +62,13 @@ impl Session {
         self.shared.watches.end(&end, &mut self.wakers);
         self.end_moves(&end);
         let answer = end_answer(&end, self.close_is_late);
-        self.shared
-            .queue
-            .end(&mut self.outbox, |note, fate| Err(answer(note, fate)));
+        self.shared.queue.end(&mut self.outbox, |note, fate| {
+            if fate == Fate::MaybeApplied {
+                note.lost(None);
+            }
+            Err(answer(note, fate))
+        });
+        self.shared.errands.end(&end, &mut self.wakers);
         if has_stream {
             self.actions.push_back(Action::HangUp);
         }

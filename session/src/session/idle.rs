@@ -67,6 +67,7 @@ impl Session {
             && self.shared.holds.load(Ordering::Acquire) == 0
             && self.shared.watches.armed() == 0
             && self.shared.queue.usage().requests == 0
+            && self.shared.errands.len() == 0
     }
 
     /// The session is closed, and nobody was waiting for anything.

@@ -11,6 +11,7 @@ use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};
 use crate::status::{Failure, SessionEnd, SessionState};
+use crate::timeouts;
 use crate::watches::{Chore, Gap};
 
 impl Session {
@@ -63,6 +64,9 @@ impl Session {
             let what = "more watches are armed than there should be: are some never dropped?";
             self.span.in_scope(|| tracing::warn!(armed, "{what}"));
         }
+        if done.is_throttled {
+            self.errands_after = Some(now + timeouts::THROTTLED_PAUSE);
+        }
         if done.closed {
             return self.end(SessionEnd::Closed);
         }
@@ -114,11 +118,35 @@ impl Session {
         let can_remove = !self.cannot_unwatch;
         // The session may have a watch of its own.
         let own = self.following.is_wanted().then_some(CONFIG_PATH);
-        self.shared.queue.submit_reserved(
+        let submitted = self.shared.queue.submit_reserved(
             || watches.chores(can_remove, own),
             Chore::request,
             |chore, xid, out| chore.encode(xid, out),
         );
+        // Nobody waits for the answers: the next connection has no such watches anyway.
+        drop(submitted);
+    }
+
+    /// Asks for what the session sees to by itself, and was not asked for on this connection.
+    pub(super) fn run_errands(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Connected(_))
+            || self.errands_after.is_some_and(|at| now < at)
+        {
+            return;
+        }
+        self.errands_after = None;
+        let errands = &self.shared.errands;
+        if !errands.has_due() {
+            return;
+        }
+        let submitted = self.shared.queue.submit_reserved(
+            || errands.take_due(),
+            |step| step.request(errands),
+            |step, xid, out| step.put(xid, out),
+        );
+        for (step, ticket) in submitted {
+            errands.keep(step.id, ticket);
+        }
     }
 
     /// Hangs up on a server that was connected.
@@ -149,7 +177,8 @@ impl Session {
             .queue
             .give_back(unsent, &mut self.outbox, |note| {
                 close_was_lost |= *note == Note::Close;
-                may_have_ephemerals |= matches!(note, Note::Ephemeral { .. });
+                may_have_ephemerals |= note.makes_ephemeral();
+                note.lost(Some(&lost));
                 let cause = Cause::Lost(Arc::clone(&lost));
                 Err(Unanswered {
                     fate: Fate::MaybeApplied,

@@ -42,6 +42,7 @@ use crate::behind::Suspicion;
 use crate::config::{Addresses, Config, Credentials, OnExpiry};
 use crate::connect_string::Server;
 use crate::control::{Control, Moved};
+use crate::errands::Errands;
 use crate::hosts::Hosts;
 use crate::inbound::{self, Inbound};
 use crate::knowledge::Knowledge;
@@ -76,6 +77,8 @@ pub struct Shared {
     control: Control,
     /// Which operations the servers know.
     pub knowledge: Knowledge,
+    /// What the session sees to by itself, over as many connections as it takes.
+    pub errands: Arc<Errands>,
     is_detached: AtomicBool,
     /// How many want the session to stay although nothing is asked of it.
     holds: AtomicUsize,
@@ -156,6 +159,8 @@ pub struct Session {
     held: Vec<Held>,
     /// The server does not know how to remove a watch, so it is not asked again.
     cannot_unwatch: bool,
+    /// The server has too much to do: errands wait until then.
+    errands_after: Option<Instant>,
     /// What names were last found to mean.
     resolved: BTreeMap<String, Vec<IpAddr>>,
     /// The time of the last call, and when the next was wanted.
@@ -280,6 +285,7 @@ impl Session {
             authentications: Authentications::default(),
             control: Control::default(),
             knowledge: Knowledge::default(),
+            errands: Arc::new(Errands::new(config.errands_max)),
             is_detached: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),
@@ -312,6 +318,7 @@ impl Session {
             gap: None,
             held: Vec::new(),
             cannot_unwatch: false,
+            errands_after: None,
             resolved: BTreeMap::new(),
             now: None,
             wanted_at: Cell::new(None),
@@ -377,6 +384,7 @@ impl Session {
                 self.shared
                     .queue
                     .give_back(unsent, &mut self.outbox, |note| {
+                        note.lost(None);
                         Err(answer(note, Fate::MaybeApplied))
                     });
                 self.end(end);
@@ -541,6 +549,7 @@ impl Engine for Session {
         self.fail_fast();
         self.tend_watches();
         self.read_config_if_due();
+        self.run_errands(now);
     }
 
     fn handle_sleep(&mut self, slept: Duration) {
@@ -729,6 +738,10 @@ impl Engine for Session {
         };
         let deadline = self.shared.queue.poll_timeout();
         let list = self.list.as_ref().and_then(ServerList::until);
+        let errands = match self.phase {
+            Phase::Connected(_) => self.errands_after,
+            _ => None,
+        };
         let wanted = [
             phase,
             presumption,
@@ -736,6 +749,7 @@ impl Engine for Session {
             self.close_until,
             self.search_until(),
             self.idle_until(),
+            errands,
         ];
         let wanted = wanted.into_iter().flatten().min();
         self.wanted_at.set(wanted);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use homing_protocol::{Empty, ReplyHeader, RequestHeader, frame, op, put_request};
-use homing_transport::Outgoing;
+use homing_transport::{Fate, Outgoing};
 
 use super::ending::end_answer;
 use super::{Phase, Session, Why};
@@ -67,10 +67,14 @@ impl Session {
         self.enter(SessionState::Renewing(end.clone()));
         self.shared.watches.end(&end, &mut self.wakers);
         let answer = end_answer(&end, false);
-        let has_begun = self
-            .shared
-            .queue
-            .begin_era(&mut self.outbox, |note, fate| Err(answer(note, fate)));
+        let era = self.shared.queue.era();
+        let has_begun = self.shared.queue.begin_era(&mut self.outbox, |note, fate| {
+            if fate == Fate::MaybeApplied {
+                note.lost(None);
+            }
+            Err(answer(note, fate))
+        });
+        self.shared.errands.end_era(era, &end, &mut self.wakers);
         if !has_begun {
             // A close has come in between.
             self.end(end);

@@ -57,6 +57,27 @@ impl<N, A> Queue<N, A> {
         self.submit_checked(|inner| inner.check_era(era), permit, request, encode)
     }
 
+    /// As [`try_submit_in`](Self::try_submit_in), whatever the limits say: for what has a limit of
+    /// its own elsewhere.
+    ///
+    /// # Errors
+    /// The session closes or is over; [`Refused::Outdated`] in any other era.
+    pub fn submit_regardless_in(
+        &self,
+        era: u64,
+        request: Request<N>,
+        encode: impl FnOnce(i32, &mut BytesMut),
+    ) -> Result<Ticket<A>, Refused> {
+        let mut inner = lock(&self.inner);
+        inner.check_open()?;
+        inner.check_era(era)?;
+        inner.occupy(request.len);
+        let (ticket, ring) = inner.push(request, encode);
+        drop(inner);
+        self.ring(ring);
+        Ok(ticket)
+    }
+
     /// Ends each entry with the answer that `answer` makes of it, and whoever waits for room with
     /// [`Refused::Outdated`], and begins the next era; timers go on. An entry that was taken
     /// counts as handed over, unless it was [given back](Self::give_back) before.
@@ -82,15 +103,15 @@ impl<N, A> Queue<N, A> {
         true
     }
 
-    /// Ends the waiting entries, each with the answer that `answer` makes of it, but not the last
-    /// request of all. For a session that has no connection and is not to let its callers wait.
-    pub fn refuse_waiting(&self, outbox: &mut Outbox<A>, mut answer: impl FnMut(&N) -> A) {
+    /// Ends the waiting entries for which `answer` has one; the last request of all is not
+    /// asked about. For a session that has no connection and is not to let its callers wait.
+    pub fn refuse_waiting(&self, outbox: &mut Outbox<A>, mut answer: impl FnMut(&N) -> Option<A>) {
         let mut inner = lock(&self.inner);
         let taken = inner.taken;
         for entry in inner.line.range(taken..).filter(|entry| !entry.is_last) {
-            outbox
-                .answers
-                .push((Arc::clone(&entry.slot), answer(&entry.note)));
+            if let Some(answer) = answer(&entry.note) {
+                outbox.answers.push((Arc::clone(&entry.slot), answer));
+            }
         }
         if !outbox.answers.is_empty() {
             // Filled here, under the lock, because the line is searched for open slots next. It

@@ -436,25 +436,27 @@ impl<N, A> Queue<N, A> {
         lock(&self.inner).next_sweep()
     }
 
-    /// Puts requests of the session's own at the end of the line, whatever the limits say, and
-    /// throws their answers away. `choose` says which; nothing comes in between. Does nothing once
-    /// the queue is sealed.
+    /// Puts requests of the session's own at the end of the line, whatever the limits say.
+    /// `choose` says which; nothing comes in between. Gives what was chosen, each with its ticket:
+    /// one that is dropped is a request that no later connection sends. Does nothing once the
+    /// queue is sealed.
     pub fn submit_reserved<T>(
         &self,
         choose: impl FnOnce() -> Vec<T>,
         request: impl Fn(&mut T) -> Request<N>,
         encode: impl Fn(&T, i32, &mut BytesMut),
-    ) {
+    ) -> Vec<(T, Ticket<A>)> {
         let mut inner = lock(&self.inner);
         if inner.gate != Gate::Open {
-            return;
+            return Vec::new();
         }
-        for mut chosen in choose() {
+        let submit = |mut chosen| {
             let request = request(&mut chosen);
             inner.occupy(request.len);
             let (ticket, _) = inner.push(request, |xid, out| encode(&chosen, xid, out));
-            drop(ticket);
-        }
+            (chosen, ticket)
+        };
+        choose().into_iter().map(submit).collect()
     }
 
     /// How many requests were [taken](Self::take_into) and have not ended: their answers are due.

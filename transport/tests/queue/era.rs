@@ -120,17 +120,20 @@ fn what_waits_can_be_refused_but_not_what_was_taken() {
     let mut rig = Rig::new();
     let mut taken = rig.submit("a");
     rig.take();
-    let mut refused = rig.submit("b");
+    let mut kept = rig.submit("b");
+    let mut refused = rig.submit("c");
     let mut close = rig.seal("close").unwrap();
     let mut outbox = Outbox::new();
-    rig.queue
-        .refuse_waiting(&mut outbox, |note| Answer::Ended(note, Fate::NotSent));
-    let expected = Answer::Ended("b", Fate::NotSent);
+    rig.queue.refuse_waiting(&mut outbox, |note| match *note {
+        "b" => None,
+        text => Some(Answer::Ended(text, Fate::NotSent)),
+    });
+    let expected = Answer::Ended("c", Fate::NotSent);
     assert_eq!(refused.try_pull(), Some(expected));
-    for ticket in [&mut taken, &mut close] {
+    for ticket in [&mut taken, &mut kept, &mut close] {
         assert_eq!(ticket.try_pull(), None);
     }
     rig.take();
-    assert_eq!(rig.pending(), "aclose");
-    assert_eq!(rig.used(), (2, 6));
+    assert_eq!(rig.pending(), "abclose");
+    assert_eq!(rig.used(), (3, 7));
 }

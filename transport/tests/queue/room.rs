@@ -444,3 +444,57 @@ fn what_a_request_turns_out_not_to_need_is_given_back() {
     assert_eq!(rig.queue.usage().bytes, 10);
     assert_eq!(rig.try_submit("1", None).unwrap_err(), Refused::Busy);
 }
+
+#[test]
+fn what_has_a_limit_elsewhere_waits_for_no_room() {
+    let mut rig = Rig::with_limits(1, 1);
+    let _first = rig.submit("a");
+    let request = |note: Text| Request {
+        len: note.len(),
+        within: None,
+        note,
+    };
+    let submit = |rig: &Rig, text: Text| {
+        rig.queue.submit_regardless_in(0, request(text), |_, out| {
+            out.extend_from_slice(text.as_bytes());
+        })
+    };
+    let mut second = submit(&rig, "bc").unwrap();
+    assert_eq!(rig.used(), (2, 3));
+    rig.send();
+    assert_eq!([rig.reply(), rig.reply()], [Some("a"), Some("bc")]);
+    assert_eq!(second.try_pull(), Some(Answer::Reply("bc")));
+    assert_eq!(rig.used(), (0, 0));
+
+    let outdated = rig.queue.submit_regardless_in(1, request("d"), |_, _| {});
+    assert_eq!(outdated.unwrap_err(), Refused::Outdated);
+    let _last = rig.seal("z");
+    assert_eq!(submit(&rig, "d").unwrap_err(), Refused::Sealed);
+    rig.end();
+    assert_eq!(submit(&rig, "d").unwrap_err(), Refused::Ended);
+}
+
+#[test]
+fn a_request_of_the_sessions_own_is_kept_with_its_ticket() {
+    let mut rig = Rig::new();
+    let submitted = rig.queue.submit_reserved(
+        || vec!["kept", "dropped"],
+        |text| Request {
+            len: text.len(),
+            within: None,
+            note: *text,
+        },
+        |text, _, out| out.extend_from_slice(text.as_bytes()),
+    );
+    let mut kept: Vec<_> = submitted
+        .into_iter()
+        .filter(|(text, _)| *text == "kept")
+        .collect();
+    rig.lose();
+    rig.forget_dropped();
+    rig.take();
+    assert_eq!(rig.pending(), "kept");
+    rig.write(4);
+    assert_eq!(rig.reply(), Some("kept"));
+    assert_eq!(kept[0].1.try_pull(), Some(Answer::Reply("kept")));
+}
