@@ -5,7 +5,6 @@
     reason = "each test has a thread of its own, and is to wait for the others"
 )]
 
-#[macro_use]
 mod support;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,11 +16,32 @@ use homing_testkit::real::{self, Ensemble};
 
 use crate::support::{Backend, bytes_of};
 
-on_each_backend! {
+/// One `#[test]` for each function and each backend that is compiled in. Its time counts from
+/// when it is its turn.
+macro_rules! in_turn_on_each_backend {
+    ($($body:ident)*) => {
+        #[cfg(feature = "nio")]
+        mod nio {
+            $(#[test] fn $body() { crate::in_turn(crate::Backend::Nio, crate::$body); })*
+        }
+        #[cfg(feature = "tokio")]
+        mod tokio {
+            $(#[test] fn $body() { crate::in_turn(crate::Backend::Tokio, crate::$body); })*
+        }
+    };
+}
+
+in_turn_on_each_backend! {
     a_session_outlives_its_server
     a_session_that_others_have_closed_is_followed_by_another
     another_client_resumes_at_another_server
     a_server_without_a_quorum_serves_reads
+}
+
+fn in_turn(backend: Backend, body: impl AsyncFnOnce(Backend) + Send + 'static) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    support::run(backend, body);
 }
 
 /// The ensemble, healed; `None`, which was said, where there is none.
