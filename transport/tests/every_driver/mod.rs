@@ -690,7 +690,7 @@ pub(crate) fn a_question_is_asked_through_a_layer(backend: &impl Backend) {
         drop(asker);
         match remote.next() {
             Event::Answered(Ok(asked)) => {
-                assert_eq!((&asked.answer[..], ends), (&b"yes"[..], &b"."[..]))
+                assert_eq!((&asked.answer[..], ends), (&b"yes"[..], &b"."[..]));
             }
             Event::Answered(Err(_)) => assert_eq!(ends, b""),
             other => panic!("{other:?}"),
