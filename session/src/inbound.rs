@@ -433,12 +433,8 @@ impl Dispatch<'_> {
             // It does not have watches that stay. Nothing else was in that frame.
             ErrorCode::Unimplemented | ErrorCode::MarshallingError if !frame.is_empty() => {
                 self.watches.refused(self.server, code, self.wakers);
-                if code == ErrorCode::Unimplemented {
-                    // It hangs up on what it does not know, so nobody is to be told yet that the
-                    // session is connected.
-                    let what = format!("{code} when persistent watches were restored");
-                    return Err(WhyLost::Protocol(what));
-                }
+                // It hangs up on what it does not know.
+                done.is_unknown_operation |= is_unknown_operation(header.err, header.zxid);
             }
             _ => {
                 let what = format!("{code} when watches were restored");
