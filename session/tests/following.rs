@@ -207,6 +207,11 @@ fn a_watch_of_the_same_node_that_stays_is_not_spoilt() {
             [format!("NodeDataChanged {PATH:?}")]
         );
     }
+    // Twice, before the session can have read it again.
+    world.set(PATH);
+    world.set(PATH);
+    world.settle();
+    assert_eq!(told(&stays).len(), 2);
     // Nobody watches it any more but the session itself.
     world.forget_lasting(&stays);
     world.settle();
