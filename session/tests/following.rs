@@ -189,3 +189,32 @@ fn a_watcher_of_the_same_node_and_its_end_disturb_nothing() {
     reconfigure(&mut world, 1, &[1, 2, 3]);
     assert_eq!(list(&world).len(), 3);
 }
+
+#[test]
+fn a_watch_of_the_same_node_that_stays_is_not_spoilt() {
+    let mut world = following();
+    let stays = world.lasting(PATH, false);
+    for version in 1..=3_u8 {
+        let servers: Vec<_> = (1..=version + 2).collect();
+        reconfigure(&mut world, version.into(), &servers);
+        assert_eq!(list(&world).len(), servers.len());
+        // A new list may be a reason to move.
+        let told = told(&stays)
+            .into_iter()
+            .filter(|item| !item.contains("gap"));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [format!("NodeDataChanged {PATH:?}")]
+        );
+    }
+    // Twice, before the session can have read it again.
+    world.set(PATH);
+    world.set(PATH);
+    world.settle();
+    assert_eq!(told(&stays).len(), 2);
+    // Nobody watches it any more but the session itself.
+    world.forget_lasting(&stays);
+    world.settle();
+    reconfigure(&mut world, 4, &[1, 2]);
+    assert_eq!(list(&world).len(), 2);
+}

@@ -301,3 +301,22 @@ fn by_default_it_is_the_end() {
     assert_eq!(end, SessionEnd::Expired { session_id });
     assert_eq!(try_in(&world, 0), Err(Refused::Ended));
 }
+
+#[test]
+fn watches_that_stay_end_with_their_session_and_the_next_one_has_no_gap() {
+    let mut world = renewing();
+    world.make("/a");
+    let old = world.lasting("/a", true);
+    expire(&mut world);
+    let end = run_until_renewing(&mut world);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let told_end = std::task::Poll::Ready(Some(Err(homing_session::WatchEnd::Session(end))));
+    assert_eq!(old.poll(&mut cx), told_end);
+    assert_eq!(world.shared.watches.report(), []);
+    world.connect();
+    let new = world.lasting("/a", true);
+    world.set("/a");
+    world.settle();
+    assert_eq!(told(&new), ["NodeDataChanged \"/a\""]);
+    assert_eq!(old.poll(&mut cx), std::task::Poll::Ready(None));
+}
