@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub four_letter_words: Vec<String>,
     /// Whether nodes may have a time to live (`zookeeper.extendedTypesEnabled`). Off.
     pub extended_types_enabled: bool,
+    /// Whether hard limits of quotas are enforced (`enforceQuota`, since 3.7). Off.
+    pub enforce_quota: bool,
     /// How often containers and nodes with a time to live are looked through for those that can
     /// be reaped (`znode.container.checkIntervalMs`). 60 s.
     pub container_check_interval: Duration,
@@ -77,6 +79,7 @@ impl Default for ServerConfig {
             max_client_connections: 0,
             four_letter_words: vec!["srvr".into()],
             extended_types_enabled: false,
+            enforce_quota: false,
             container_check_interval: Duration::from_secs(60),
             container_max_never_used: Duration::ZERO,
             events_need_read: false,

@@ -30,7 +30,7 @@
 //! what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! SASL, TLS, quotas (the nodes can be made, and limit nothing), reconfiguration, read-only
+//! SASL, TLS, reconfiguration, read-only
 //! mode, and all four-letter words but `ruok`, `srvr` and `isro`. Everything is kept in memory,
 //! and what clients store there has no limit but that.
 #![forbid(unsafe_code)]
@@ -53,6 +53,7 @@ mod handshake;
 mod multi;
 mod path;
 mod processor;
+mod quota;
 mod reaper;
 mod reply;
 mod server;

@@ -3,7 +3,7 @@
 //!
 //! | client | from Debian's package | what it does |
 //! | --- | --- | --- |
-//! | Java's `zkCli.sh` | `zookeeper` | the commands of `other_clients/zkcli.txt` |
+//! | Java's `zkCli.sh` | `zookeeper` | the commands of `other_clients/zkcli.txt` and `quota.txt` |
 //! | the C client's `cli_mt` | `zookeeper-bin` | those of `other_clients/cli_mt.txt` |
 //! | kazoo | `python3-kazoo` | its recipes, in `other_clients/recipes.py` |
 //!
@@ -39,10 +39,14 @@ fn transcripts(
     real::requirement()?;
     let real = real::ZooKeeper::builder()
         .tick_time(Duration::from_secs(2))
+        .system_property("zookeeper.enforceQuota", "true")
         .start()
         .unwrap();
     let fake = FakeServer::builder()
-        .config(|config| config.extended_types_enabled = true)
+        .config(|config| {
+            config.extended_types_enabled = true;
+            config.enforce_quota = true;
+        })
         .start()
         .unwrap();
     Some((run(real.addr()), run(fake.addr())))
@@ -65,14 +69,30 @@ fn assert_same((real, fake): (String, String), commands: usize) {
 
 #[test]
 fn java_s_command_line_sees_no_difference() {
+    java(include_str!("other_clients/zkcli.txt"));
+}
+
+#[test]
+fn java_s_command_line_runs_into_the_same_quotas() {
+    java(include_str!("other_clients/quota.txt"));
+}
+
+fn java(commands: &'static str) {
     let script = "/usr/share/zookeeper/bin/zkCli.sh";
-    let commands = include_str!("other_clients/zkcli.txt");
     let run = |server: SocketAddr| {
+        // What was done and what was refused is told on stderr, in its order.
+        let both_streams_in_one = format!("exec bash {script} -server {server} 2>&1");
         let mut client = Command::new("bash");
-        client.args([script, "-server", &server.to_string()]);
+        client.args(["-c", &both_streams_in_one]);
         let output = finish(client, commands);
         let text = String::from_utf8_lossy(&output.stdout);
-        text.lines().map(masked).collect()
+        let noise = |line: &&str| line.is_empty() || line.starts_with("SLF4J");
+        let lines = text.lines().filter(|line| !noise(line));
+        // Events are printed by another thread, between any two lines.
+        let (events, answers): (Vec<_>, Vec<_>) = lines
+            .filter(|line| *line != "WATCHER::")
+            .partition(|line| line.starts_with("WatchedEvent"));
+        answers.into_iter().chain(events).map(masked).collect()
     };
     if let Some(both) = transcripts("zkCli.sh", Path::new(script).is_file(), run) {
         assert_same(both, commands.lines().count());
