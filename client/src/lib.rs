@@ -63,7 +63,10 @@ pub use client::{Client, Close, Detach, PendingClose, Stats};
 pub use error::{Error, Subject};
 pub use feature::Feature;
 pub use helper::BoxError;
-pub use homing_protocol::{Acl, ErrorCode, Id, Identity, PathError, Stat, permission};
+pub use homing_protocol::{
+    Acl, ClientAddress, ErrorCode, Id, Identity, Member, MemberAddress, PathError, Role, Stat,
+    permission,
+};
 pub use homing_session::{
     Attempt, Changed, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials,
     EventType, ExpiryReport, Failure, Gap, Host, OnExpiry, Peer, Renewal, SaslError, SaslExchange,
@@ -73,8 +76,8 @@ pub use homing_session::{
 pub use homing_transport::{Fate, Secure, StartError, Transport, Usage};
 pub use login::{Login, LoginProvider, Sasl};
 pub use ops::{
-    Changes, Children, Committed, Created, Done, EnsembleConfig, Found, Member, Names, Node,
-    NodeAcl, Role, Written,
+    Changes, Children, Committed, Created, Done, EnsembleConfig, Found, Names, Node, NodeAcl,
+    Written,
 };
 pub use persistent::PersistentWatcher;
 pub use pool::Pool;

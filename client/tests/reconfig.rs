@@ -5,7 +5,7 @@
 #[macro_use]
 mod support;
 
-use homing::{ErrorCode, EventType, Role};
+use homing::{ClientAddress, ErrorCode, EventType, Role};
 use homing_testkit::{FakeServer, real};
 use support::Backend;
 
@@ -74,7 +74,7 @@ async fn a_fake_ensemble(backend: Backend) {
     let client = builder.connect().await.unwrap();
     let config = client.config().await.unwrap();
     assert_eq!(config.members.len(), 2);
-    assert_eq!(config.members[1].addresses, ["zk2:2888:3888"]);
+    assert_eq!(config.members[1].addresses[0].host, "zk2");
     assert_eq!((config.stat.version, config.stat.aversion), (-1, -1));
 }
 
@@ -96,15 +96,14 @@ async fn a_real_ensemble(backend: Backend) {
             .iter()
             .all(|member| member.role == Role::Participant)
     );
-    assert_eq!(before.others, [""; 0]);
     let leaders_port = servers.rsplit(':').next().unwrap();
-    let is_leader = |address: &Option<String>| {
-        let address = address.as_deref().unwrap_or_default();
-        address.rsplit(':').next() == Some(leaders_port)
+    let is_leader = |address: &Option<ClientAddress>| {
+        let address = address.as_ref();
+        address.is_some_and(|address| address.port.to_string() == leaders_port)
     };
     let mut members = before.members.iter();
     let leaves = members
-        .find(|member| !is_leader(&member.client_address))
+        .find(|member| !is_leader(&member.client_address()))
         .unwrap();
     let raw = String::from_utf8(before.raw.to_vec()).unwrap();
     let line = format!("server.{}=", leaves.id);

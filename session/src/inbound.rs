@@ -345,7 +345,7 @@ impl Dispatch<'_> {
                     continue;
                 }
                 Inbound::Restored(header) => {
-                    self.restored(line, header)?;
+                    self.restored(line, header, done)?;
                     continue;
                 }
                 Inbound::Auth(header) => {
@@ -430,6 +430,7 @@ impl Dispatch<'_> {
         &mut self,
         line: &Line<'_, Note, Answer>,
         header: ReplyHeader,
+        done: &mut Dispatched,
     ) -> Result<(), WhyLost> {
         let Some(frame) = self.restorations_due.pop_front() else {
             return check_xid(line, header);

@@ -47,6 +47,8 @@ pub struct ServerConfig {
     pub local_sessions: bool,
     /// Whether nodes may have a time to live (`zookeeper.extendedTypesEnabled`). Off.
     pub extended_types_enabled: bool,
+    /// Whether hard limits of quotas are enforced (`enforceQuota`, since 3.7). Off.
+    pub enforce_quota: bool,
     /// How often containers and nodes with a time to live are looked through for those that can
     /// be reaped (`znode.container.checkIntervalMs`). 60 s.
     pub container_check_interval: Duration,
@@ -109,6 +111,7 @@ impl Default for ServerConfig {
             read_only_enabled: false,
             local_sessions: true,
             extended_types_enabled: false,
+            enforce_quota: false,
             container_check_interval: Duration::from_secs(60),
             container_max_never_used: Duration::ZERO,
             events_need_read: false,

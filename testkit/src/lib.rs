@@ -30,8 +30,8 @@
 //! what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! GSSAPI, quotas (the nodes can be made, and limit nothing), reconfiguration, and all
-//! four-letter words but `ruok`, `srvr`, `isro` and `mntr`. Everything is kept in memory,
+//! GSSAPI, reconfiguration, and all four-letter words but `ruok`, `srvr`, `isro` and `mntr`.
+//! Everything is kept in memory,
 //! and what clients store there has no limit but that.
 //!
 //! # Features
@@ -57,6 +57,7 @@ mod handshake;
 mod multi;
 mod path;
 mod processor;
+mod quota;
 mod read_only;
 mod reaper;
 mod reply;

@@ -14,7 +14,7 @@ use crate::cuts::Cuts;
 use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
 use crate::sessions::Sessions;
-use crate::transaction::{Caller, Transaction};
+use crate::transaction::{Caller, Settings, Transaction};
 use crate::tree::{Stamp, Tree};
 use crate::watches::{Change, Notice, Watches};
 use crate::words::{self, Figures};
@@ -524,13 +524,11 @@ impl Server {
             session,
             identities,
         };
-        let extended_types = self.config.extended_types_enabled;
-        run(Transaction::new(
-            &mut self.tree,
-            caller,
-            stamp,
-            extended_types,
-        ))
+        let settings = Settings {
+            extended_types: self.config.extended_types_enabled,
+            enforce_quota: self.config.enforce_quota,
+        };
+        run(Transaction::new(&mut self.tree, caller, stamp, settings))
     }
 
     /// The next transaction without an asker: it removes nodes, and tells whoever watches.
@@ -541,7 +539,7 @@ impl Server {
             session: 0,
             identities: &nobody,
         };
-        let mut transaction = Transaction::new(&mut self.tree, caller, stamp, false);
+        let mut transaction = Transaction::new(&mut self.tree, caller, stamp, Settings::default());
         paths.iter().for_each(|path| transaction.remove(path));
         let changes = transaction.commit();
         self.announce(&changes, None);

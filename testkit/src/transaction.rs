@@ -11,6 +11,7 @@ use homing_protocol::{Acl, ErrorCode, Stat, incoming, op, permission};
 
 use crate::acl::Identities;
 use crate::path;
+use crate::quota;
 use crate::tree::{Kind, NewNode, Node, Stamp, Tree, Undo};
 use crate::watches::{Change, What};
 
@@ -21,14 +22,22 @@ pub(crate) struct Caller<'a> {
     pub(crate) identities: &'a Identities,
 }
 
+/// What a server lets transactions do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// Nodes may have a time to live.
+    pub(crate) extended_types: bool,
+    /// Hard limits of quotas are more than a word.
+    pub(crate) enforce_quota: bool,
+}
+
 /// One transaction, single or multi.
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     tree: &'a mut Tree,
     caller: Caller<'a>,
     stamp: Stamp,
-    /// Whether nodes may have a time to live.
-    extended_types: bool,
+    settings: Settings,
     undo: Vec<Undo>,
     changes: Vec<Change>,
 }
@@ -38,13 +47,13 @@ impl<'a> Transaction<'a> {
         tree: &'a mut Tree,
         caller: Caller<'a>,
         stamp: Stamp,
-        extended_types: bool,
+        settings: Settings,
     ) -> Self {
         Self {
             tree,
             caller,
             stamp,
-            extended_types,
+            settings,
             undo: Vec::new(),
             changes: Vec::new(),
         }
@@ -52,6 +61,8 @@ impl<'a> Transaction<'a> {
 
     /// Ends it; what is returned triggers watches.
     pub(crate) fn commit(self) -> Vec<Change> {
+        let changes = self.changes.iter();
+        changes.for_each(|change| self.tree.account(change));
         self.changes
     }
 
@@ -93,6 +104,8 @@ impl<'a> Transaction<'a> {
         if matches!(parent.kind, Kind::Ephemeral(_)) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        let bytes = quota::length(create.data.as_ref());
+        self.check_quota(&path, 1, bytes)?;
         let (own_acl, parent_acl) = (Arc::clone(&acl), Arc::clone(&parent.acl));
         let new = NewNode {
             data: owned(create.data.as_ref()),
@@ -109,6 +122,7 @@ impl<'a> Transaction<'a> {
             path: path.clone(),
             acl: own_acl,
             parent_acl: Some(parent_acl),
+            bytes,
         });
         Ok((path, stat))
     }
@@ -139,6 +153,8 @@ impl<'a> Transaction<'a> {
         let acl = |path| self.tree.get(path).map(|node| Arc::clone(&node.acl));
         let Some(own_acl) = acl(path) else { return };
         let parent_acl = path::split(path).and_then(|(parent, _)| acl(parent));
+        let node = self.tree.get(path);
+        let bytes = -node.map_or(0, |node| quota::length(node.data.as_ref()));
         if let Some(undo) = self.tree.delete(path, self.stamp.zxid) {
             self.undo.push(undo);
             let (what, path) = (What::Deleted, path.to_owned());
@@ -147,6 +163,7 @@ impl<'a> Transaction<'a> {
                 path,
                 acl: own_acl,
                 parent_acl,
+                bytes,
             });
         }
     }
@@ -156,6 +173,8 @@ impl<'a> Transaction<'a> {
         let path = checked(set.path.as_deref())?;
         let node = self.node(path)?;
         self.check_allowed(node, permission::WRITE)?;
+        let bytes = quota::length(set.data.as_ref()) - quota::length(node.data.as_ref());
+        self.check_quota(path, 0, bytes)?;
         check_version(node.stat().version, set.version)?;
         let acl = Arc::clone(&node.acl);
         let data = owned(set.data.as_ref());
@@ -170,6 +189,7 @@ impl<'a> Transaction<'a> {
             path,
             acl,
             parent_acl: None,
+            bytes,
         });
         Ok(stat)
     }
@@ -207,7 +227,7 @@ impl<'a> Transaction<'a> {
             1 => (false, Kind::Ephemeral(self.caller.session)),
             2 => (true, Kind::Persistent),
             3 => (true, Kind::Ephemeral(self.caller.session)),
-            5 | 6 if !self.extended_types => return Err(ErrorCode::Unimplemented),
+            5 | 6 if !self.settings.extended_types => return Err(ErrorCode::Unimplemented),
             flags @ (5 | 6) if (1..=TTL_MAX).contains(&ttl) => (flags == 6, Kind::Ttl(ttl)),
             _ => return Err(ErrorCode::BadArguments),
         };
@@ -218,6 +238,14 @@ impl<'a> Transaction<'a> {
             (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
             _ => Ok((sequential, kind)),
         }
+    }
+
+    /// Against what there was before this transaction: what a multi adds counts when it is done.
+    fn check_quota(&self, path: &str, nodes: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if self.settings.enforce_quota && self.tree.is_over_quota(path, nodes, bytes) {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
     }
 
     fn node(&self, path: &str) -> Result<&Node, ErrorCode> {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use homing_protocol::{Acl, Id, Stat, permission};
 
 use crate::path;
+use crate::quota::Quotas;
 
 /// A map that behaves the same in every run: the standard hasher, without its random keys.
 /// Nothing iterates over one where the order could be seen.
@@ -128,6 +129,7 @@ pub(crate) struct Tree {
     ephemerals: BTreeMap<i64, BTreeSet<String>>,
     /// Containers and nodes with a time to live.
     reapable: BTreeSet<String>,
+    pub(crate) quotas: Quotas,
 }
 
 impl Tree {
@@ -147,12 +149,18 @@ impl Tree {
                 .collect(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
+            quotas: Quotas::default(),
         }
     }
 
     /// A node; the empty path is the root as well.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(key(path))
+    }
+
+    /// A node's data, to be changed without a trace in its stat.
+    pub(crate) fn data_mut(&mut self, path: &str) -> Option<&mut Option<Bytes>> {
+        self.get_mut(path).map(|node| &mut node.data)
     }
 
     fn get_mut(&mut self, path: &str) -> Option<&mut Node> {

@@ -33,6 +33,8 @@ pub(crate) struct Change {
     pub(crate) acl: Arc<[Acl]>,
     /// That of its parent, where the list of children has changed.
     pub(crate) parent_acl: Option<Arc<[Acl]>>,
+    /// How many bytes of data there are more than before.
+    pub(crate) bytes: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +217,7 @@ impl Watches {
             path,
             acl,
             parent_acl,
+            ..
         } = change;
         let kind = match what {
             What::Created => EventType::NodeCreated,

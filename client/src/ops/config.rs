@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_protocol::{DecodeError, ErrorCode, GetData, Stat, op, reply};
+use homing_protocol::{DecodeError, DecodeErrorKind, ErrorCode, GetData, Member, Stat, op, reply};
 use homing_session::WatchKind;
 
 use crate::client::{Client, Scope};
@@ -36,7 +36,7 @@ impl Client {
     /// # let client = homing::Client::connect(&server.connect_string()).await?;
     /// let (config, changed) = client.config().watch().await?;
     /// for member in &config.members {
-    ///     println!("{}: {}", member.id, member.addresses.join(" and "));
+    ///     println!("{}: {}", member.id, member.addresses[0].host);
     /// }
     /// assert_eq!(config.version, Some(0x1_0000_0000));
     /// # drop(changed);
@@ -253,172 +253,49 @@ impl Operation for Reconfig<'_> {
 /// Who the servers of an ensemble are.
 ///
 /// ```
-/// let config = homing::EnsembleConfig::parse(
-///     "server.1=zk1:2888:3888:participant;0.0.0.0:2181\n\
-///      server.2=zk2:2888:3888:observer\n\
-///      version=1a",
-/// );
-/// assert_eq!((config.members.len(), config.version), (2, Some(0x1a)));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let text = "server.1=zk1:2888:3888:participant;0.0.0.0:2181\nversion=1a";
+/// # let server = homing_testkit::FakeServer::builder().config(|config| config.ensemble = text.into());
+/// # let server = server.start().unwrap();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// let config = client.config().await?;
+/// let member = &config.members[0];
+/// assert_eq!((member.id, member.role, config.version), (1, homing::Role::Participant, Some(0x1a)));
+/// assert_eq!(member.client_address().unwrap().to_string(), "zk1:2181");
+/// # Ok(())
+/// # }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EnsembleConfig {
-    /// Its servers.
+    /// Its servers; none where one stands alone.
     pub members: Vec<Member>,
     /// Which configuration it is: what [`from_config`](Request::<Reconfig>::from_config) takes.
     /// `None` from a server that stands alone.
     pub version: Option<i64>,
-    /// Lines of the text that are none of the above, such as groups and weights.
-    pub others: Vec<String>,
-    /// The text, as the server has it.
+    /// The text, as the server has it, with lines that are about something else, such as groups
+    /// and weights.
     pub raw: Bytes,
     /// The stat of its node.
     pub stat: Stat,
 }
 
-/// A server of an ensemble.
-///
-/// ```
-/// use homing::{EnsembleConfig, Role};
-/// let config = EnsembleConfig::parse("server.3=10.0.0.3:2888:3888:observer;2181");
-/// let member = &config.members[0];
-/// assert_eq!((member.id, member.role), (3, Role::Observer));
-/// assert_eq!(member.addresses, ["10.0.0.3:2888:3888"]);
-/// assert_eq!(member.client_address.as_deref(), Some("2181"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Member {
-    /// Its number.
-    pub id: i64,
-    /// Where the other servers reach it, `host:port:port` each: the first port is that of the
-    /// leader, the second that of elections. Mostly one.
-    pub addresses: Vec<String>,
-    /// Whether it votes.
-    pub role: Role,
-    /// Where clients reach it: `port` or `host:port`, if that is part of the configuration. (A
-    /// host of `0.0.0.0` means all of its addresses.)
-    pub client_address: Option<String>,
-}
-
-/// What a server does in its ensemble.
-///
-/// ```
-/// assert_ne!(homing::Role::Participant, homing::Role::Observer);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It votes.
-    Participant,
-    /// It follows without a vote.
-    Observer,
-}
-
 impl EnsembleConfig {
-    /// Reads the text of a configuration. What makes no sense ends up in
-    /// [`others`](Self::others).
-    pub fn parse(text: &str) -> Self {
-        let mut config = Self::default();
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let version = |hex| i64::from_str_radix(hex, 16).ok();
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
-            if let Some(member) = Member::parse(key, value) {
-                config.members.push(member);
-            } else if key == "version" && version(value).is_some() {
-                config.version = version(value);
-            } else {
-                config.others.push(line.into());
-            }
-        }
-        config.raw = Bytes::copy_from_slice(text.as_bytes());
-        config
-    }
-
     fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         let (data, stat) = reply::get_data(frame)?;
         let raw = Bytes::copy_from_slice(&data.unwrap_or_default());
+        let text = String::from_utf8_lossy(&raw);
+        let parsed = homing_protocol::EnsembleConfig::parse(&text).map_err(|_| DecodeError {
+            field: "configuration",
+            at: 0,
+            kind: DecodeErrorKind::Mismatch,
+        })?;
         Ok(Self {
-            raw: raw.clone(),
+            members: parsed.members,
+            version: (parsed.version != 0).then_some(parsed.version),
+            raw,
             stat,
-            ..Self::parse(&String::from_utf8_lossy(&raw))
         })
-    }
-}
-
-impl Member {
-    fn parse(key: &str, value: &str) -> Option<Self> {
-        let id = key.strip_prefix("server.")?.parse().ok()?;
-        let (peers, client) = match value.split_once(';') {
-            Some((peers, client)) => (peers, Some(client.to_owned())),
-            None => (value, None),
-        };
-        let (addresses, role) = match peers.rsplit_once(':') {
-            Some((addresses, "participant")) => (addresses, Role::Participant),
-            Some((addresses, "observer")) => (addresses, Role::Observer),
-            _ => (peers, Role::Participant),
-        };
-        Some(Self {
-            id,
-            addresses: addresses.split('|').map(Into::into).collect(),
-            role,
-            client_address: client,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_configurations() {
-        let text = "server.1=a:2888:3888:participant;0.0.0.0:2181\n\
-                    server.2=[::1]:2888:3888|b:2889:3889:observer;[::1]:2181\n\
-                    server.-3=c:2888:3888\n\
-                    group.1=1:2\n\
-                    server.x=d:1:2\n\
-                    \n\
-                    nonsense\n\
-                    version=10000000f";
-        let config = EnsembleConfig::parse(text);
-        assert_eq!(config.version, Some(0x1_0000_000f));
-        assert_eq!(config.others, ["group.1=1:2", "server.x=d:1:2", "nonsense"]);
-        assert_eq!(config.raw, text);
-        let rows: Vec<_> = config
-            .members
-            .iter()
-            .map(|member| {
-                (
-                    member.id,
-                    member.addresses.join(" "),
-                    member.role,
-                    member.client_address.as_deref(),
-                )
-            })
-            .collect();
-        let expected = [
-            (
-                1,
-                "a:2888:3888".into(),
-                Role::Participant,
-                Some("0.0.0.0:2181"),
-            ),
-            (
-                2,
-                "[::1]:2888:3888 b:2889:3889".into(),
-                Role::Observer,
-                Some("[::1]:2181"),
-            ),
-            (-3, "c:2888:3888".into(), Role::Participant, None),
-        ];
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn texts_that_are_none() {
-        assert_eq!(EnsembleConfig::parse(""), EnsembleConfig::default());
-        let config = EnsembleConfig::parse("version=\nversion=xyz\n=\nserver.=\n");
-        assert_eq!((config.version, config.members.len()), (None, 0));
-        assert_eq!(config.others, ["version=", "version=xyz", "=", "server.="]);
     }
 }

@@ -29,7 +29,7 @@ pub use crate::watcher::Watched;
 pub use acl::{GetAcl, NodeAcl, SetAcl};
 pub use changed::{ChangedSince, Changes, PendingChanges};
 pub use children::{ChildNames, Children, GetChildren, Names};
-pub use config::{EnsembleConfig, GetConfig, Member, Reconfig, Role};
+pub use config::{EnsembleConfig, GetConfig, Reconfig};
 pub use create::{Create, Created};
 pub use delete::Delete;
 pub use delete_recursive::DeleteRecursive;
