@@ -70,8 +70,13 @@ use crate::state::StateChanges;
 /// | [`children`](Self::children) | names and stat | [`delete`](Self::delete) | no node |
 /// | [`acl`](Self::acl) | who may do what | [`set_acl`](Self::set_acl) | who may do what |
 /// | [`sync`](Self::sync) | nothing: it catches up | [`transaction`](Self::transaction) | several at once, all or nothing |
+/// | [`read_many`](Self::read_many) | many nodes in few requests | [`set_or_create`](Self::set_or_create) | data, whether there is a node or not |
+/// | [`descendant_count`](Self::descendant_count) | how many are below | [`delete(…).recursive()`](crate::Request::recursive) | no tree |
+/// | [`ephemerals`](Self::ephemerals) | this session's nodes | [`reconfig`](Self::reconfig) | who belongs to the ensemble |
+/// | [`config`](Self::config) | who belongs to the ensemble | | |
+/// | [`whoami`](Self::whoami) | who this is, to the server | | |
 ///
-/// | [`descendant_count`](Self::descendant_count) | how many are below | | |
+/// Whoever comes from another client finds everything in [`coming_from`](crate::coming_from).
 ///
 /// The page of each has its settings, and the list of methods has more that are made of these. A
 /// write that says which
@@ -133,6 +138,28 @@ use crate::state::StateChanges;
 /// # }
 /// ```
 ///
+/// # Certainty
+/// Where that is not enough, a request can be told to find out by itself. A create that is
+/// [`protected`](crate::Request::protected) ends with exactly one node that is ours, or with
+/// none; a write that is [`resolved`](crate::Request::resolved) says whether it was applied; a
+/// delete that is [`guaranteed`](crate::Request::guaranteed) is repeated by the session until it
+/// is done. [`retry`](crate::Request::retry) repeats what one asks it to repeat, and nothing else.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let client = homing::Client::connect(&server.connect_string()).await?;
+/// client.create("/lock", b"").await?;
+/// # server.cut_after_apply(1);
+/// let mine = client.create("/lock/n-", b"").ephemeral().sequential().protected().await?;
+/// // … even if the answer was lost: there is one node, and it is this one.
+/// assert_eq!(client.children("/lock").await?.len(), 1);
+/// client.delete(&mine.path).guaranteed().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Watches
 /// A read can ask to be told of the next change: [`get`](Self::get),
 /// [`exists`](Self::exists) and [`children`](Self::children) have
@@ -166,7 +193,30 @@ use crate::state::StateChanges;
 /// # Who may do what
 /// Nodes are open to everybody unless they are created with an access control list: see
 /// [`Acl`], `.acl(…)` on a create, [`acl`](Self::acl), [`set_acl`](Self::set_acl),
-/// and [`add_auth`](Self::add_auth) to say who one is.
+/// and [`add_auth`](Self::add_auth) to say who one is. [`Builder::sasl`] proves it before anything
+/// else on every connection, and requests wait until that is done; [`Builder::login`] takes a
+/// [`LoginProvider`](crate::LoginProvider), which is asked anew for every connection. Servers that
+/// speak TLS (feature `tls`) have `tls://` before their name in the connect string.
+///
+/// # Which server
+/// The session picks one, and goes to another when it must. [`set_servers`](Self::set_servers)
+/// gives it another list, [`reconnect`](Self::reconnect) sends it to another server;
+/// [`Builder::prefer`] and [`Builder::follow_reconfig`] leave both to it, and
+/// [`Builder::read_only`] takes a server without a quorum where there is none with one. A move
+/// waits for the answers that are due, so it costs no request, and the session, its watches and
+/// ephemeral nodes go along.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// let client = homing::Client::builder(&servers).follow_reconfig(true).connect().await?;
+/// client.set_servers(&servers)?;
+/// println!("now at {}", client.reconnect().await?.server);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # The session
 /// Pings keep it alive. When a connection is lost the session is *suspended*, another server is
