@@ -54,9 +54,10 @@ impl Record for AddWatch<'_> {
 ///
 /// ```
 /// use homing_protocol::{Record, SetWatches, op};
-/// let mut set = SetWatches { relative_zxid: 2, data: &["/a".into()], ..SetWatches::default() };
+/// let (a, root) = (["/a".into()], ["/".into()]);
+/// let set = SetWatches { relative_zxid: 2, data: &a, ..SetWatches::default() };
 /// assert_eq!((set.op(), set.encoded_len()), (op::SET_WATCHES, 26));
-/// set.persistent_recursive = &["/".into()];
+/// let set = SetWatches { persistent_recursive: &root, ..set };
 /// assert_eq!((set.op(), set.encoded_len()), (op::SET_WATCHES2, 39));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
