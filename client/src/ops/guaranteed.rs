@@ -22,6 +22,8 @@ impl<'a> Request<Delete<'a>> {
     /// the future can be dropped, and needs no runtime to be dropped in. For what has to go
     /// whatever happens: the node of a lock.
     ///
+    /// - Those that were lost are repeated in their order. One of which nothing was sent keeps its
+    ///   place in the line, as any request does, and so comes before them then.
     /// - A node that is not there when a lost deletion is repeated counts as deleted. (One that
     ///   is not there at first is `NoNode`, as ever.)
     /// - **Somebody may make a node of the same name in between, and that is deleted then.** So

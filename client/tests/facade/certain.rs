@@ -308,6 +308,10 @@ pub(crate) async fn guaranteed_deletions_are_done(env: &Env) {
 
     // Whoever goes away, it is done.
     cable.proxy.cut();
+    // What is sent before that is noticed would be repeated behind what is not.
+    until("the cut is noticed", || {
+        !matches!(client.state(), SessionState::Connected(_))
+    });
     drop(client.delete("/c/d").guaranteed().submit().unwrap());
     let late = client.delete("/c").guaranteed().submit().unwrap();
     cable.proxy.mend();
