@@ -43,7 +43,7 @@ impl PoolRead for GetAcl<'_> {}
 impl PoolRead for DescendantCount<'_> {}
 
 /// A read that has not been made yet. Run it in one of three ways, like a
-/// [`Request`](crate::Request): `.await`, [`submit`](Self::submit), [`wait`](Self::wait).
+/// [`Request`]: `.await`, [`submit`](Self::submit), [`wait`](Self::wait).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
