@@ -55,6 +55,7 @@ mod error_code;
 mod event;
 pub mod frame;
 mod header;
+mod identifying;
 pub mod incoming;
 mod md5;
 mod multi;
@@ -74,6 +75,7 @@ pub use ensemble::{
 pub use error_code::ErrorCode;
 pub use event::{EventType, WatchedEvent};
 pub use header::{ReplyHeader, RequestHeader, xid};
+pub use identifying::{Auth, SaslToken};
 pub use multi::{Multi, MultiOp, MultiResult, MultiResults};
 pub use path::{PathError, validate_path};
 pub use request::{

@@ -7,21 +7,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{
-    Acl, Check, CheckWatches, ConnectRequest, Create, CreateMode, Delete, Empty, Exists, GetAcl,
-    GetAllChildrenNumber, GetChildren, GetData, GetEphemerals, Multi, MultiOp, Reconfig, Record,
-    RemoveWatches, RequestHeader, SessionPassword, SetAcl, SetData, Sync, Ttl, WatcherType, frame,
-    op, put_buffer, put_count, put_request, put_string, request_len, xid,
+    Acl, AddWatch, AddWatchMode, Auth, Check, CheckWatches, ConnectRequest, Create, CreateMode,
+    Delete, Empty, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetData, GetEphemerals,
+    Multi, MultiOp, Reconfig, Record, RemoveWatches, RequestHeader, SaslToken, SessionPassword,
+    SetAcl, SetData, SetWatches, Sync, Ttl, WatcherType, frame, op, put_request, request_len, xid,
 };
-
-/// The kinds of request that the crate has no record of: written by hand, until it has one.
-const BY_HAND: [&str; 6] = [
-    "auth",
-    "setWatches",
-    "setWatches2",
-    "addWatch",
-    "addWatch_recursive",
-    "sasl",
-];
 
 #[test]
 fn requests_are_those_of_the_java_client() {
@@ -35,13 +25,6 @@ fn requests_are_those_of_the_java_client() {
             hex(&without_xid(bytes)),
             "{name}"
         );
-    }
-}
-
-#[test]
-fn what_is_written_by_hand_is_among_them() {
-    for name in BY_HAND {
-        assert!(recorded().contains_key(name), "{name}");
     }
 }
 
@@ -85,12 +68,12 @@ fn handshakes(all: &mut Requests) {
     all.frame("connect_again", &again);
     all.add_with(xid::PING, "ping", op::PING, &Empty);
     all.add("closeSession", op::CLOSE_SESSION, &Empty);
-    all.add_by_hand("auth", xid::AUTH, op::AUTH, |out| {
-        out.put_i32(0);
-        put_string(out, "digest");
-        put_buffer(out, Some(b"bob:pw"));
-    });
-    all.add_by_hand("sasl", 1, op::SASL, |out| put_buffer(out, Some(b"")));
+    let bob = Auth {
+        scheme: "digest",
+        proof: b"bob:pw",
+    };
+    all.add_with(xid::AUTH, "auth", op::AUTH, &bob);
+    all.add("sasl", op::SASL, &SaslToken(b""));
 }
 
 fn creates(all: &mut Requests) {
@@ -269,31 +252,33 @@ fn watches(all: &mut Requests) {
             &remove,
         );
     }
-    let lists = |out: &mut BytesMut, lists: &[&str]| {
-        out.put_i64(7);
-        for path in lists {
-            put_count(out, 1);
-            put_string(out, path);
-        }
+    let [data, exist, child] = ["/data", "/exist", "/child"].map(|path| [path.into()]);
+    let one_shot = SetWatches {
+        relative_zxid: 7,
+        data: &data,
+        exist: &exist,
+        child: &child,
+        persistent: &[],
+        persistent_recursive: &[],
     };
-    let one_shot = ["/data", "/exist", "/child"];
-    all.add_by_hand("setWatches", 1, op::SET_WATCHES, |out| {
-        lists(out, &one_shot);
-    });
-    all.add_by_hand("setWatches2", 1, op::SET_WATCHES2, |out| {
-        lists(
-            out,
-            &[&one_shot[..], &["/persistent", "/recursive"]].concat(),
-        );
-    });
+    all.add("setWatches", one_shot.op(), &one_shot);
+    let [persistent, recursive] = ["/persistent", "/recursive"].map(|path| [path.into()]);
+    let all_kinds = SetWatches {
+        persistent: &persistent,
+        persistent_recursive: &recursive,
+        ..one_shot
+    };
+    all.add("setWatches2", all_kinds.op(), &all_kinds);
     for (name, path, mode) in [
-        ("addWatch", "/persistent", 0),
-        ("addWatch_recursive", "/recursive", 1),
+        ("addWatch", "/persistent", AddWatchMode::Persistent),
+        (
+            "addWatch_recursive",
+            "/recursive",
+            AddWatchMode::PersistentRecursive,
+        ),
     ] {
-        all.add_by_hand(name, 1, op::ADD_WATCH, |out| {
-            put_string(out, path);
-            out.put_i32(mode);
-        });
+        let path = path.into();
+        all.add(name, op::ADD_WATCH, &AddWatch { path, mode });
     }
 }
 
@@ -319,17 +304,6 @@ impl Requests {
     }
 
     /// What a client without a record of it would have to write.
-    fn add_by_hand(&mut self, name: &str, xid: i32, op: i32, body: impl Fn(&mut BytesMut)) {
-        assert!(BY_HAND.contains(&name), "{name}");
-        let mut bytes = BytesMut::new();
-        body(&mut bytes);
-        let mut out = BytesMut::new();
-        out.put_i32(i32::try_from(RequestHeader::LEN + bytes.len()).unwrap());
-        RequestHeader { xid, op }.encode(&mut out);
-        out.put_slice(&bytes);
-        self.insert(name, out);
-    }
-
     /// A frame that has no header.
     fn frame(&mut self, name: &str, record: &impl Record) {
         let mut out = BytesMut::new();

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{BufMut, BytesMut};
-use homing_protocol::{Record, RequestHeader, op, put_buffer, put_string, xid};
+use bytes::BytesMut;
+use homing_protocol::{Auth, RequestHeader, op, put_request, request_len, xid};
 
 use crate::secret::Secret;
 
@@ -25,22 +25,23 @@ pub struct Authentication {
 impl Authentication {
     /// The length of its frame in bytes.
     pub fn frame_len(&self) -> usize {
-        4 + RequestHeader::LEN + 4 + 4 + self.scheme.len() + 4 + self.proof.reveal().len()
+        request_len(&self.body())
     }
 
     /// Appends it as a frame.
     pub fn put_frame(&self, out: &mut BytesMut) {
-        let len = self.frame_len() - 4;
-        out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
-        RequestHeader {
+        let header = RequestHeader {
             xid: xid::AUTH,
             op: op::AUTH,
+        };
+        put_request(out, header, &self.body());
+    }
+
+    fn body(&self) -> Auth<'_> {
+        Auth {
+            scheme: &self.scheme,
+            proof: self.proof.reveal(),
         }
-        .encode(out);
-        // The type is always 0.
-        out.put_i32(0);
-        put_string(out, &self.scheme);
-        put_buffer(out, Some(self.proof.reveal()));
     }
 }
 

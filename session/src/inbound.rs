@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::frame::{self, FrameError, LENGTH_LEN};
 use homing_protocol::{
-    ConnectResponse, DecodeError, ErrorCode, Reader, Record, ReplyHeader, RequestHeader,
-    WatchedEvent, op, put_buffer, xid,
+    ConnectResponse, DecodeError, ErrorCode, Reader, Record, ReplyHeader, RequestHeader, SaslToken,
+    WatchedEvent, op, put_request, xid,
 };
 use homing_transport::{Fate, Line};
 
@@ -118,10 +118,7 @@ const SASL_LEN_MAX: usize = 64 << 10;
 
 /// Appends a SASL token as a frame.
 pub(crate) fn put_sasl(out: &mut BytesMut, xid: i32, token: &[u8]) {
-    let len = RequestHeader::LEN + 4 + token.len();
-    out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
-    RequestHeader { xid, op: op::SASL }.encode(out);
-    put_buffer(out, Some(token));
+    put_request(out, RequestHeader { xid, op: op::SASL }, &SaslToken(token));
 }
 
 /// Reads the answer to the token that was sent last, if one is due; `None` while it is
