@@ -165,7 +165,7 @@ pub(crate) fn forge(pair: &Pair) -> Pair {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn decode(base64: &str) -> Vec<u8> {
+pub(crate) fn decode(base64: &str) -> Vec<u8> {
     let mut bits = 0_u32;
     let mut count = 0;
     let mut bytes = Vec::new();
