@@ -791,7 +791,7 @@ impl IntoFuture for Detach {
             match (end, self.core.shared.status.credentials()) {
                 (SessionEnd::Detached, Some(credentials)) => Ok(credentials),
                 (SessionEnd::Detached, None) => Err(Error::Misuse {
-                    what: "detach: there was no session yet".into(),
+                    what: "detach: there is no session at this time".into(),
                 }),
                 (end, _) => Err(Error::session_ended(request, Fate::NotSent, end)),
             }

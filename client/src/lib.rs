@@ -64,8 +64,8 @@ pub use error::{Error, Subject};
 pub use feature::Feature;
 pub use helper::BoxError;
 pub use homing_protocol::{
-    Acl, ClientAddress, ErrorCode, Id, Identity, Member, MemberAddress, PathError, Role, Stat,
-    permission,
+    Acl, ClientAddress, EnsembleConfigError, ErrorCode, Id, Identity, Member, MemberAddress,
+    PathError, Role, Stat, permission,
 };
 pub use homing_session::{
     Attempt, Changed, ConnectString, ConnectStringError, Connection, ConnectionLost, Credentials,

@@ -224,6 +224,7 @@ impl<O: Operation> Request<O> {
         let len = self.checked_len()?;
         let sync = match self.is_synced {
             true => Some(Box::new(Running {
+                era: None,
                 stage: Stage::Pending(self.sync().submit()?),
                 sync: None,
             })),
@@ -274,6 +275,7 @@ impl<O: Operation> IntoFuture for Request<O> {
         Running {
             sync: self.is_synced.then(|| Box::new(self.sync().into_future())),
             stage: Stage::New(self),
+            era: None,
         }
     }
 }
@@ -307,6 +309,8 @@ impl<O: Operation + fmt::Debug> fmt::Debug for Request<O> {
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Running<O> {
     stage: Stage<O>,
+    /// The era to which it keeps, if it is the rest of an earlier request.
+    era: Option<u64>,
     /// The sync that goes before it; handed on to [`Pending`].
     sync: Option<Box<Running<Sync<'static>>>>,
 }
@@ -347,7 +351,7 @@ impl<O: Operation> Future for Running<O> {
                             return Poll::Pending;
                         }
                     }
-                    let era = request.scope.era();
+                    let era = self.era.unwrap_or_else(|| request.scope.era());
                     self.stage = match request.try_submit(era, len) {
                         Ok(ticket) => {
                             Stage::Pending(request.pending(era, self.sync.take(), ticket))
@@ -394,6 +398,7 @@ impl<O> Running<O> {
     /// One that is in line already.
     pub(crate) fn of(pending: Pending<O>) -> Self {
         Self {
+            era: None,
             stage: Stage::Pending(pending),
             sync: None,
         }
@@ -495,7 +500,10 @@ impl<O: Operation> Future for Pending<O> {
         let mut request = self.request.take().expect(PULLED);
         match &answer {
             Ok(reply) if reply.err != 0 && request.op.fall_back(reply) => {
-                let older = self.older.insert(Box::new(request.into_future()));
+                let mut older = request.into_future();
+                // It must not end up in another session than it was made for.
+                older.era = Some(self.era);
+                let older = self.older.insert(Box::new(older));
                 Pin::new(&mut **older).poll(cx)
             }
             _ => Poll::Ready(request.finish(self.era, answer)),

@@ -293,8 +293,6 @@ pub(crate) struct Dispatched {
     pub(crate) closed: bool,
     /// The scheme of an identity of a caller's that was refused.
     pub(crate) refused_auth: Option<String>,
-    /// The server does not know how to remove a watch.
-    pub(crate) cannot_unwatch: bool,
     /// The session has a node that dies with it.
     pub(crate) made_ephemeral: bool,
     /// The node that tells who belongs to the ensemble has changed.
@@ -375,9 +373,7 @@ impl Dispatch<'_> {
             }
             match note {
                 Some(Note::Close) => done.closed = true,
-                Some(Note::Watch(note)) => self.watches.answered(*note, reply, *self.last_zxid),
-                Some(Note::Unwatch(note)) => {
-                    done.cannot_unwatch |= header.err == UNIMPLEMENTED;
+                Some(Note::Watch(note) | Note::Unwatch(note)) => {
                     self.watches.answered(*note, reply, *self.last_zxid);
                 }
                 Some(Note::Ephemeral { .. }) => {
@@ -432,6 +428,11 @@ impl Dispatch<'_> {
         let Some(frame) = self.restorations_due.pop_front() else {
             return check_xid(line, header);
         };
+        // What came before this answer belongs to it, and to no comparison behind.
+        for held in std::mem::take(self.held) {
+            let (event, zxid) = held.into_event();
+            self.watches.fire(&event, zxid, self.wakers);
+        }
         let is_last = self.restorations_due.is_empty();
         let code = ErrorCode::from_code(header.err);
         match code {

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_protocol::{DecodeError, DecodeErrorKind, ErrorCode, GetData, Member, Stat, op, reply};
+use homing_protocol::{
+    DecodeError, EnsembleConfigError, ErrorCode, GetData, Member, Stat, op, reply,
+};
 use homing_session::WatchKind;
 
 use crate::client::{Client, Scope};
@@ -274,6 +276,9 @@ pub struct EnsembleConfig {
     /// Which configuration it is: what [`from_config`](Request::<Reconfig>::from_config) takes.
     /// `None` from a server that stands alone.
     pub version: Option<i64>,
+    /// Why the text could not be read, and at which line: then there are no members and no version
+    /// here.
+    pub problem: Option<EnsembleConfigError>,
     /// The text, as the server has it, with lines that are about something else, such as groups
     /// and weights.
     pub raw: Bytes,
@@ -286,14 +291,15 @@ impl EnsembleConfig {
         let (data, stat) = reply::get_data(frame)?;
         let raw = Bytes::copy_from_slice(&data.unwrap_or_default());
         let text = String::from_utf8_lossy(&raw);
-        let parsed = homing_protocol::EnsembleConfig::parse(&text).map_err(|_| DecodeError {
-            field: "configuration",
-            at: 0,
-            kind: DecodeErrorKind::Mismatch,
-        })?;
+        let parsed = homing_protocol::EnsembleConfig::parse(&text);
+        let (members, version, problem) = match parsed {
+            Ok(parsed) => (parsed.members, parsed.version, None),
+            Err(problem) => (Vec::new(), 0, Some(problem)),
+        };
         Ok(Self {
-            members: parsed.members,
-            version: (parsed.version != 0).then_some(parsed.version),
+            members,
+            version: (version != 0).then_some(version),
+            problem,
             raw,
             stat,
         })

@@ -4,6 +4,8 @@
 //! and whenever that node changes, with a watch that nobody else knows of. What it finds becomes
 //! its list of servers, as if somebody had set it.
 
+use std::time::Instant;
+
 use homing_protocol::{
     ClientAddress, EnsembleConfig, EventType, GetData, RequestHeader, op, put_request, reply,
     request_len,
@@ -39,6 +41,11 @@ impl Following {
     /// There is a new connection, without the watch of the one before; or the node has changed.
     pub(super) fn ask(&mut self) {
         self.is_due = self.is_wanted;
+    }
+
+    /// The servers may have begun anew.
+    pub(super) fn forget_version(&mut self) {
+        self.version = 0;
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -81,7 +88,7 @@ impl Session {
     }
 
     /// The ensemble was read.
-    pub(super) fn follow(&mut self, answer: &Reply) {
+    pub(super) fn follow(&mut self, now: Instant, answer: &Reply) {
         let config = match read_config(answer) {
             Ok(config) => config,
             Err(why) => {
@@ -90,7 +97,9 @@ impl Session {
                     .in_scope(|| tracing::warn!("{CONFIG_PATH} cannot be followed: {why}"));
             }
         };
-        let servers = servers(&config);
+        // Who came by TLS is not sent away in plain text.
+        let is_secure = self.server.as_ref().is_some_and(|server| server.tls);
+        let servers = servers(&config, is_secure);
         if config.version <= self.following.version || servers.is_empty() {
             return;
         }
@@ -99,9 +108,7 @@ impl Session {
             let version = format_args!("{:#x}", config.version);
             tracing::info!(version, servers = servers.len(), "the ensemble has changed");
         });
-        if let Some(now) = self.now {
-            self.replace_servers(now, servers);
-        }
+        self.replace_servers(now, servers);
     }
 }
 
@@ -118,9 +125,18 @@ fn read_config(answer: &Reply) -> Result<EnsembleConfig, String> {
 
 /// The members whose addresses for clients are told. Where a member keeps its own in a file of
 /// its own, nobody else knows it.
-fn servers(config: &EnsembleConfig) -> Vec<Server> {
-    let addresses = config.members.iter().filter_map(|m| m.client_address());
-    addresses.filter_map(|address| server(&address)).collect()
+fn servers(config: &EnsembleConfig, is_secure: bool) -> Vec<Server> {
+    let addresses = config.members.iter().filter_map(|member| match is_secure {
+        true => member.secure_client_address(),
+        false => member.client_address(),
+    });
+    let servers = addresses.filter_map(|address| server(&address));
+    servers
+        .map(|server| Server {
+            tls: is_secure,
+            ..server
+        })
+        .collect()
 }
 
 /// By the rules for connect strings: a host that could not stand there is none.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use homing_protocol::op;
 use homing_transport::{Fate, Outgoing};
 
 use super::following::CONFIG_PATH;
@@ -54,7 +55,6 @@ impl Session {
             });
             self.extend_lease(lease_from);
         }
-        self.cannot_unwatch |= done.cannot_unwatch;
         self.may_have_ephemerals |= done.made_ephemeral;
         if done.config_changed {
             self.following.ask();
@@ -85,7 +85,7 @@ impl Session {
         }
         self.announce();
         if let Some(config) = done.config {
-            self.follow(&config);
+            self.follow(now, &config);
         }
     }
 
@@ -115,7 +115,7 @@ impl Session {
         if !matches!(self.phase, Phase::Connected(_)) || !watches.has_chores() {
             return;
         }
-        let can_remove = !self.cannot_unwatch;
+        let can_remove = self.shared.knowledge.of(op::REMOVE_WATCHES) != Some(false);
         // The session may have a watch of its own.
         let own = self.following.is_wanted().then_some(CONFIG_PATH);
         let submitted = self.shared.queue.submit_reserved(

@@ -157,8 +157,6 @@ pub struct Session {
     gap: Option<Gap>,
     /// Events that may be a part of the next reply, which is that to a comparison.
     held: Vec<Held>,
-    /// The server does not know how to remove a watch, so it is not asked again.
-    cannot_unwatch: bool,
     /// The server has too much to do: errands wait until then.
     errands_after: Option<Instant>,
     /// What names were last found to mean.
@@ -317,7 +315,6 @@ impl Session {
             fails_fast: false,
             gap: None,
             held: Vec::new(),
-            cannot_unwatch: false,
             errands_after: None,
             resolved: BTreeMap::new(),
             now: None,
@@ -408,7 +405,12 @@ impl Session {
 
     fn check_timers(&mut self, now: Instant) {
         if self.shared.is_detached.load(Ordering::Acquire) {
-            return self.end_from_here(SessionEnd::Detached);
+            // Nobody can take up what is being closed.
+            let end = match self.phase {
+                Phase::Closing { .. } => SessionEnd::Closed,
+                _ => SessionEnd::Detached,
+            };
+            return self.end_from_here(end);
         }
         if self.close_until.is_some_and(|at| at <= now) {
             self.close_is_late = true;
@@ -625,7 +627,13 @@ impl Engine for Session {
                 let failure = refused_below(why).unwrap_or(Failure::ClosedInSasl);
                 (identifying.address, Why::Failed(failure))
             }
-            Phase::Handshaking { address, .. } | Phase::AskingLogin { address, .. } => {
+            Phase::AskingLogin { address, .. } => {
+                // Nothing was said yet that it could have meant.
+                let what = "the server closed the connection meanwhile".into();
+                let failure = refused_below(why).unwrap_or(Failure::Login(what));
+                (address, Why::Failed(failure))
+            }
+            Phase::Handshaking { address, .. } => {
                 // A reset says as little as an orderly end: the server did not answer.
                 let failure = refused_below(why).unwrap_or(Failure::ClosedInHandshake);
                 (address, Why::Failed(failure))
@@ -726,7 +734,9 @@ impl Engine for Session {
                 let silent_at = link.progress_at + timeouts::silence_max(self.session_timeout);
                 let settles_at = link.settles_at.unwrap_or(silent_at);
                 let leave_by = link.leave_by.unwrap_or(silent_at);
-                let return_at = link.back.at.unwrap_or(silent_at);
+                // Whoever is about to leave asks nobody.
+                let return_at = link.back.at.filter(|_| link.leave_by.is_none());
+                let return_at = return_at.unwrap_or(silent_at);
                 let wanted = [ping_at, silent_at, settles_at, leave_by, return_at];
                 wanted.into_iter().min()
             }

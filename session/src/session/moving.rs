@@ -91,6 +91,7 @@ impl Session {
         }
         let address = link.address;
         self.hosts.begin_pass();
+        self.go_to_writable();
         // Nothing is wrong with the server.
         let (why, settled) = (WhyLost::Moved, true);
         self.hang_up(address, Why::Lost { why, settled });

@@ -98,6 +98,7 @@ impl Session {
             tracing::warn!("all servers seem to be behind zxid {zxid:#x}; it is forgotten");
         });
         self.last_zxid = 0;
+        self.following.forget_version();
         self.shared.status.set_last_zxid(0);
         self.suspicion.clear();
     }

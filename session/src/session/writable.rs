@@ -22,6 +22,8 @@ pub(super) struct Search {
     pause: Duration,
     /// Who is asked at present.
     asked: Option<Server>,
+    /// Who takes writes, and is gone to as soon as that disturbs nobody.
+    found: Option<(Server, SocketAddr)>,
     /// Who is left in this round.
     left: VecDeque<Server>,
 }
@@ -96,12 +98,19 @@ impl Session {
         }
     }
 
-    /// The server is the next to be dialled.
+    /// The server is the next to be dialled, once this one is left.
     fn found_writable(&mut self, server: Server, address: SocketAddr) {
         self.span
             .in_scope(|| tracing::info!("{server} takes writes"));
-        self.server = Some(server);
-        self.addresses = VecDeque::from([address]);
+        self.search.found = Some((server, address));
+    }
+
+    /// This server is left: the one that was found is next.
+    pub(super) fn go_to_writable(&mut self) {
+        if let Some((server, address)) = self.search.found.take() {
+            self.server = Some(server);
+            self.addresses = VecDeque::from([address]);
+        }
     }
 
     /// When there is something to do about it.

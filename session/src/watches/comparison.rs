@@ -322,6 +322,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    pub(crate) fn into_event(self) -> (WatchedEvent, Option<i64>) {
+        (self.event, self.zxid)
+    }
+
     pub(super) fn is_suspect(&self) -> bool {
         self.is_suspect
     }

@@ -56,6 +56,9 @@ pub(super) struct Entry<N, A> {
     pub(super) aside: bool,
     /// It leaves even if nobody waits for its answer: the last request of all.
     pub(super) is_last: bool,
+    /// Of the session's own: it leaves although nobody waits for its answer, unless the
+    /// connection is lost first.
+    pub(super) is_own: bool,
 }
 
 impl<N, A> Entry<N, A> {
@@ -211,6 +214,7 @@ impl<N, A> Inner<N, A> {
             xid,
             aside: false,
             is_last: false,
+            is_own: false,
         });
         (ticket, self.note_submission())
     }
@@ -329,7 +333,7 @@ impl<N, A> Inner<N, A> {
             // Filled here, under the lock, because the line is searched for open slots next. It
             // runs no code of a user: a slot that is filled for the first time drops nothing.
             outbox.deliver();
-            self.retain_waiting(outbox, Entry::is_wanted);
+            self.retain_waiting(outbox, |entry| entry.is_own || entry.is_wanted());
         }
     }
 
@@ -357,6 +361,15 @@ impl<N, A> Inner<N, A> {
         }
         // Those that are left out were stamped or not; stamping twice does no harm.
         self.stamped = self.stamped.min(self.taken);
+        self.drop_bytes(old);
+    }
+
+    /// Wiped where something in it may be secret.
+    fn drop_bytes(&self, mut bytes: BytesMut) {
+        if self.holds_secret {
+            bytes.fill(0);
+            std::hint::black_box(&mut bytes);
+        }
     }
 
     pub(super) fn give_back(
@@ -375,9 +388,12 @@ impl<N, A> Inner<N, A> {
         let written = len.saturating_sub(bytes.len());
         let (begun, begun_len) = self.begun(written);
         self.end_front(begun, outbox, lost);
+        // An authentication that comes back is as secret as before.
+        self.holds_secret |= self.asides > 0;
         bytes.advance(bytes.len().saturating_sub(len - begun_len));
         bytes.extend_from_slice(&self.waiting);
-        self.waiting = bytes;
+        let old = std::mem::replace(&mut self.waiting, bytes);
+        self.drop_bytes(old);
         self.taken = 0;
         self.retain_waiting(outbox, Entry::is_wanted);
     }

@@ -36,7 +36,7 @@ use crate::sync::{Mutex, lock};
 ///   lost connection, or by the end; one whose deadline passed keeps its place if it was taken;
 /// - the bytes of the waiting entries stand in `waiting`, in the order of the line, and nothing
 ///   else does;
-/// - every slot is filled once, outside the queue's lock, and wakers are called outside any;
+/// - every slot is filled once, and wakers are called outside any lock;
 /// - after [`seal`](Self::seal) nothing enters; after [`end`](Self::end) the line is empty.
 ///
 /// A queue is shared by an `Arc`; all methods take `&self` and hold a lock for a short time in
@@ -454,6 +454,9 @@ impl<N, A> Queue<N, A> {
             let request = request(&mut chosen);
             inner.occupy(request.len);
             let (ticket, _) = inner.push(request, |xid, out| encode(&chosen, xid, out));
+            if let Some(entry) = inner.line.back_mut() {
+                entry.is_own = true;
+            }
             (chosen, ticket)
         };
         choose().into_iter().map(submit).collect()
