@@ -19,7 +19,8 @@
 //! # }
 //! ```
 //!
-//! The page of [`Client`] teaches it from top to bottom.
+//! The page of [`Client`] teaches it from top to bottom, and [`coming_from`] has all that the Java
+//! client and Curator's framework have.
 //!
 //! # Features
 //! | feature | what it brings | default |
@@ -37,6 +38,8 @@ mod auth;
 mod backend;
 mod builder;
 mod client;
+#[doc = include_str!("../docs/coming_from.md")]
+pub mod coming_from {}
 mod error;
 mod feature;
 mod helper;

@@ -22,6 +22,7 @@ mod matrix;
 mod nodes;
 mod order;
 mod parents;
+mod parity;
 mod persistent;
 mod pool;
 mod servers;
@@ -174,6 +175,17 @@ macro_rules! everywhere {
                 a_server_that_stands_alone_has_no_members
                 no_server_here_can_be_reconfigured
                 a_configuration_is_watched;
+            parity:
+                a_client_shows_itself
+                nothing_to_delete_is_a_code
+                a_namespace_is_made_once
+                a_path_of_containers
+                all_watches_of_a_path_are_removed
+                a_thread_waits_until_it_is_connected
+                identities_are_given_to_the_builder
+                it_is_known_how_long_a_session_lives
+                servers_are_found_by_a_resolver
+                a_move_is_a_gap_to_watches_that_stay;
             watches:
                 each_watch_tells_of_its_changes_and_no_others
                 a_watch_tells_once
