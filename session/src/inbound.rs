@@ -473,8 +473,6 @@ impl Dispatch<'_> {
     }
 }
 
-const UNIMPLEMENTED: i32 = -6;
-
 fn check_xid(line: &Line<'_, Note, Answer>, header: ReplyHeader) -> Result<(), WhyLost> {
     match line.head() {
         Some((due, _)) if due == header.xid => Ok(()),
