@@ -415,11 +415,12 @@ pub(crate) async fn an_expired_session_is_asked_no_more(env: &Env) {
     let mut ephemeral = node.protected().into_future();
     let mut deletion = client.delete("/none").guaranteed().into_future();
     server.latency(Duration::from_secs(60));
+    let before = server.requests_received();
     assert!(poll_once(&mut persistent).is_pending());
     assert!(poll_once(&mut ephemeral).is_pending());
     assert!(poll_once(&mut deletion).is_pending());
-    until("they are made", || {
-        server.with_server(|server| server.node_exists(&format!("{}/p", env.chroot())))
+    until("all three have come", || {
+        server.requests_received() >= before + 3
     });
     cable.proxy.cut();
     assert!(server.expire_session(session_id));
