@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use homing_session::{SessionEnd, SessionState};
+use homing_session::{Cause, SessionEnd, SessionState, Shared};
 use homing_transport::Ticket;
 
 use crate::client::Core;
@@ -76,28 +76,44 @@ impl Overall {
         self.bound(pause).await.is_some()
     }
 
-    /// The id of the session of this era, as soon as there is one; `None` if the deadline comes
-    /// first.
-    pub(crate) async fn session_id(&mut self, era: u64) -> Option<Result<i64, SessionEnd>> {
+    /// The id of the session of this era, as soon as there is one, or why there is none; `None` if
+    /// the deadline comes first.
+    pub(crate) async fn session_id(&mut self, era: u64) -> Option<Result<i64, Cause>> {
         let core = Arc::clone(&self.core);
-        let known = async {
-            let (shared, status) = (&core.shared, &core.shared.status);
-            let mut changes = StateChanges::new(Arc::clone(&core));
-            loop {
-                match changes.next().await.map(|change| change.state) {
-                    Some(SessionState::Ended(end)) => return Err(end),
-                    Some(SessionState::Dormant) => shared.open(),
-                    Some(_) => {}
-                    None => return Err(SessionEnd::Closed),
-                }
-                if shared.queue.era() != era {
-                    return Err(status.end_of(era).unwrap_or(SessionEnd::Closed));
-                }
-                if let Some(credentials) = status.credentials() {
-                    return Ok(credentials.session_id());
+        let mut changes = StateChanges::new(Arc::clone(&core));
+        let known = poll_fn(|cx| {
+            // The waker is there before anything is looked at, so that nothing is missed.
+            while let Poll::Ready(Some(change)) = changes.poll_change(cx) {
+                if change.state == SessionState::Dormant {
+                    core.shared.open();
                 }
             }
-        };
+            session_id(&core.shared, era).map_or(Poll::Pending, Poll::Ready)
+        });
         self.bound(known).await
+    }
+}
+
+/// The id of the session of this era, or why there will be none; `None` while it takes waiting.
+fn session_id(shared: &Shared, era: u64) -> Option<Result<i64, Cause>> {
+    let status = &shared.status;
+    if let Some(end) = status.end() {
+        return Some(Err(Cause::Ended(end)));
+    }
+    if shared.queue.era() != era {
+        let end = status.end_of(era).unwrap_or(SessionEnd::Closed);
+        return Some(Err(Cause::Ended(end)));
+    }
+    if let Some(credentials) = status.credentials() {
+        return Some(Ok(credentials.session_id()));
+    }
+    match status.state() {
+        // It was begun at a read-only server, which says itself that it takes no writes.
+        SessionState::Connected(connection) if connection.read_only => {
+            Some(Ok(connection.session_id))
+        }
+        _ => status
+            .unavailable()
+            .map(|unavailable| Err(Cause::Unavailable(unavailable))),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::answer::ConnectionLost;
+use crate::answer::{ConnectionLost, Unavailable};
 use crate::config::Credentials;
 use crate::connect_string::Server;
 use crate::sasl::SaslRefusal;
@@ -401,6 +401,8 @@ struct Board {
     servers: Vec<Server>,
     /// The newest failure of each server since a connection last settled.
     failures: Vec<Attempt>,
+    /// Why nobody is to wait for a connection; `None` while there is one, or may be soon.
+    unavailable: Option<Arc<Unavailable>>,
     /// The newest states, oldest first; the last is `state`.
     recent: VecDeque<SessionState>,
     /// How many states there were, `recent` included.
@@ -430,6 +432,7 @@ impl Status {
                 credentials: None,
                 servers: Vec::new(),
                 failures: Vec::new(),
+                unavailable: None,
                 count: 1,
                 listeners: BTreeMap::new(),
                 next_listener: 0,
@@ -480,6 +483,13 @@ impl Status {
         self.board().failures.clone()
     }
 
+    /// Why nobody is to wait for a connection, where that was asked for
+    /// ([`Config::fail_fast_after`](crate::Config::fail_fast_after)) and there was none for long
+    /// enough.
+    pub fn unavailable(&self) -> Option<Arc<Unavailable>> {
+        self.board().unavailable.clone()
+    }
+
     /// Until when the session is certain to be alive at the servers: the session time-out, counted
     /// from when the newest frame was sent that has been answered. `None` before the first
     /// connection. Whoever holds a lock by this session holds it until then, whatever happens to
@@ -514,7 +524,8 @@ impl Status {
     }
 
     /// The state after the first `seen` ones, and how many were missed in between. Pending, and
-    /// the waker kept under `key`, while there is none.
+    /// the waker kept under `key`, while there is none. It is also woken when there is nobody to
+    /// wait for any more: see [`unavailable`](Self::unavailable).
     pub fn poll_change(
         &self,
         key: u64,
@@ -612,6 +623,18 @@ impl Status {
             .failures
             .retain(|earlier| earlier.server != attempt.server);
         board.failures.push(attempt);
+    }
+
+    /// Nobody is to wait for a connection, for this reason.
+    pub(crate) fn set_unavailable(&self, why: Arc<Unavailable>, wakers: &mut Vec<Waker>) {
+        let mut board = self.board();
+        if board.unavailable.replace(why).is_none() {
+            wakers.extend(std::mem::take(&mut board.listeners).into_values());
+        }
+    }
+
+    pub(crate) fn set_available(&self) {
+        self.board().unavailable = None;
     }
 
     pub(crate) fn forget_failures(&self) {

@@ -417,3 +417,62 @@ fn whoever_is_not_to_wait_does_not_stop_it() {
         })
     );
 }
+
+/// What a server says that knows less than the one that made the node: to the sync that it is
+/// not the time for it, and then that the directory is empty, or not there.
+fn out_of_date(bytes: &Bytes, refusal: i32, has_parent: bool) -> Bytes {
+    let mut header = bytes.slice(..20).to_vec();
+    let mut refused = |code: i32| {
+        header[..4].copy_from_slice(&16_i32.to_be_bytes());
+        header[16..].copy_from_slice(&code.to_be_bytes());
+        header.clone().into()
+    };
+    // The answer to a sync is the path `/`.
+    if bytes.len() == 20 + 5 {
+        return refused(refusal);
+    }
+    if !has_parent {
+        return refused(-101);
+    }
+    let (none, stat) = (0_i32.to_be_bytes(), &bytes[bytes.len() - STAT_LEN..]);
+    let len = (16 + none.len() + stat.len()) as i32;
+    header[..4].copy_from_slice(&len.to_be_bytes());
+    [&*header, &none, stat].concat().into()
+}
+
+const STAT_LEN: usize = 68;
+
+#[test]
+fn a_list_behind_a_sync_that_was_refused_counts_for_nothing() {
+    // The server has too much to do, or no quorum.
+    for (refusal, has_parent) in [(-127, true), (-127, false), (-119, true), (-119, false)] {
+        let mut world = with_directory();
+        let pledge = world.pledge();
+        let made = world.create_pledged(&pledge);
+        world
+            .sim
+            .with_server_now(|server, _| server.cut_after_apply(1));
+        world.sim.run_for(Duration::from_micros(500));
+        drop((made, pledge));
+        // Three lists, each with the sync before it.
+        let told = Rc::new(RefCell::new(0));
+        let seen = Rc::clone(&told);
+        world.sim.set_tamper(move |bytes: Bytes| {
+            let is_sync = bytes.len() == 20 + 5;
+            let is_list = bytes.len() > 20 + 4 + STAT_LEN;
+            if (!is_sync && !is_list) || *seen.borrow() == 6 {
+                return vec![bytes];
+            }
+            *seen.borrow_mut() += 1;
+            vec![out_of_date(&bytes, refusal, has_parent)]
+        });
+        let start = world.sim.elapsed();
+        let shared = std::sync::Arc::clone(&world.shared);
+        let is_done = |_: &_| shared.errands.len() == 0;
+        assert!(world.sim.run_until(60 * SECOND, is_done));
+        assert_eq!((world.children(), *told.borrow()), (0, 6));
+        // It is left alone for a while each time.
+        let took = world.sim.elapsed() - start;
+        assert!(took >= 3 * SECOND && took < 5 * SECOND, "{took:?}");
+    }
+}

@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake};
+
 use common::*;
 use homing_session::{Cause, Failure, SessionEnd, SessionState};
 use homing_testkit::sim::Behaviour;
@@ -67,6 +71,44 @@ fn after_so_many_rounds_requests_end_at_once() {
     let get = world.get("/");
     world.settle();
     assert_eq!(reply(get).err, 0);
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_session_is_woken_and_told_why_there_is_none() {
+    let mut world = world_with("10.0.0.1,10.0.0.2,10.0.0.3", |config| {
+        config.fail_fast_after = Some(2);
+    });
+    all(&mut world, Behaviour::Refuse);
+    let shared = Arc::clone(&world.shared);
+    let (key, seen) = shared.status.listen();
+    let woken = Arc::new(Woken::default());
+    let waker = Arc::clone(&woken).into();
+    let mut cx = Context::from_waker(&waker);
+    let next = |cx: &mut _| shared.status.poll_change(key, seen + 1, cx);
+    assert!(next(&mut cx).is_pending());
+    assert_eq!(shared.status.unavailable(), None);
+    let is_woken = |_: &_| woken.0.load(Ordering::Relaxed) == 1;
+    assert!(world.sim.run_until(60 * SECOND, is_woken));
+    let unavailable = shared.status.unavailable().unwrap();
+    assert_eq!((unavailable.rounds, unavailable.attempts.len()), (2, 3));
+    // Once is enough: no state was entered.
+    assert!(next(&mut cx).is_pending());
+    world.sim.run_for(60 * SECOND);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    all(&mut world, Behaviour::Serve);
+    world.connect();
+    assert_eq!(shared.status.unavailable(), None);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 2);
 }
 
 #[test]

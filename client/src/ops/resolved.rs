@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_protocol::{ErrorCode, Stat};
-use homing_session::{SessionEnd, Undo};
+use homing_session::{SessionEnd, Unanswered, Undo};
 use homing_transport::{Fate, block_on};
 
 use super::delete::Delete;
@@ -343,7 +343,10 @@ impl Ask {
         let fate = Fate::NotSent;
         match self.overall.session_id(self.era).await {
             Some(Ok(session_id)) => Ok(session_id),
-            Some(Err(end)) => Err(Error::session_ended(self.subject.clone(), fate, end)),
+            Some(Err(cause)) => {
+                let unanswered = Unanswered { fate, cause };
+                Err(Error::unanswered(self.subject.clone(), unanswered))
+            }
             None => Err(self.late(fate)),
         }
     }

@@ -227,6 +227,32 @@ pub(crate) async fn nobody_waits_for_servers_that_are_away(env: &Env) {
     client.get("/").await.unwrap();
 }
 
+pub(crate) async fn nobody_waits_for_a_first_session_either(env: &Env) {
+    env.fake().stop();
+    let builder = env.builder().fail_fast_after(1).deadline(None);
+    let client = builder.start().unwrap();
+    let create = || client.create("/a", b"");
+    // The first of them waits until all servers were tried; the others are told at once.
+    for error in [
+        create().protected().await.unwrap_err(),
+        create().sequential().protected().await.unwrap_err(),
+        client.set("/a", b"").resolved().await.unwrap_err(),
+        create().await.unwrap_err(),
+    ] {
+        let Error::Unavailable { unavailable, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(unavailable.attempts.len(), 1);
+        let text = error.to_string();
+        for part in [" \"/a\": no server", &env.servers(), "it was not sent"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    env.fake().restart().unwrap();
+    client.connected().await.unwrap();
+    create().protected().await.unwrap();
+}
+
 pub(crate) async fn a_read_only_server_serves_those_who_allow_it(env: &Env) {
     let client = env.connect().await;
     client.create("/a", b"1").await.unwrap();
@@ -243,6 +269,21 @@ pub(crate) async fn a_read_only_server_serves_those_who_allow_it(env: &Env) {
     let error = client.set("/a", b"2").await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::NotReadOnly));
     assert!(error.to_string().contains("cut off from its ensemble"));
+    // No other server knows the session; what needs its id is refused all the same.
+    for refused in [
+        client.create("/b", b"").protected().await.map(drop),
+        client
+            .create("/b", b"")
+            .sequential()
+            .protected()
+            .await
+            .map(drop),
+        client.set("/a", b"2").resolved().await.map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::NotReadOnly), "{error}");
+        assert!(matches!(error, Error::Server { .. }), "{error:?}");
+    }
     assert!(!matches!(strict.state(), SessionState::Connected(_)));
 
     // It finds its quorum again: the watch is still there, in a session that is a real one.

@@ -283,6 +283,7 @@ macro_rules! on_the_fake {
                 identities_carry_over
                 an_idle_session_rests
                 nobody_waits_for_servers_that_are_away
+                nobody_waits_for_a_first_session_either
                 a_read_only_server_serves_those_who_allow_it
                 it_moves_to_a_server_that_takes_writes;
             session:

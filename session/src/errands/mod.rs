@@ -76,6 +76,8 @@ struct Entry {
     was_lost: bool,
     /// How that was.
     lost: Option<Arc<ConnectionLost>>,
+    /// The server has refused the sync before the list of children, which may be an old one.
+    is_unsynced: bool,
     /// For whoever waits for it.
     slot: Option<Arc<Slot<ErrandEnd>>>,
     /// Of the requests in the line, which would be left out if nobody seemed to wait for them.
@@ -301,6 +303,7 @@ impl List {
             stage,
             was_lost: false,
             lost: None,
+            is_unsynced: false,
             slot,
             tickets: Vec::new(),
         };
@@ -335,6 +338,11 @@ impl Entry {
     /// What an answer means for it: its end, or that it goes on.
     fn answered(&mut self, err: i32, frame: Option<&Bytes>) -> Option<ErrandEnd> {
         self.tickets.clear();
+        if self.is_unsynced {
+            // Whether the node is there or not, this answer does not tell.
+            self.stage = Stage::Due;
+            return None;
+        }
         let is_asked_for = self.slot.is_some();
         match self.task.answered(err, frame) {
             Progress::GoesOn => {
@@ -381,13 +389,15 @@ impl ErrandNote {
         frame: Option<&Bytes>,
         wakers: &mut Vec<Waker>,
     ) -> bool {
-        if self.is_sync {
-            return false;
-        }
         let mut list = self.errands.list();
         let Some(entry) = list.entries.get_mut(&self.id) else {
             return false;
         };
+        if self.is_sync {
+            entry.is_unsynced = err != 0;
+            return false;
+        }
+        let is_unsynced = entry.is_unsynced;
         let end = entry.answered(err, frame);
         if end.is_none() {
             list.due.insert(self.id);
@@ -408,7 +418,7 @@ impl ErrandNote {
             entry.finish(end, wakers);
         }
         let code = ErrorCode::from_code(err);
-        matches!(code, ErrorCode::ThrottledOp | ErrorCode::NotReadOnly)
+        is_unsynced || matches!(code, ErrorCode::ThrottledOp | ErrorCode::NotReadOnly)
     }
 
     /// It was handed over, and its answer will not come.

@@ -176,6 +176,7 @@ impl Session {
         self.addresses.clear();
         self.suspicion.clear();
         self.fails_fast = false;
+        self.shared.status.set_available();
         if let Some(server) = &self.server {
             self.hosts.accepted(server);
         }
@@ -275,6 +276,9 @@ impl Session {
         }
         let attempts = self.shared.status.failures();
         let unavailable = Arc::new(Unavailable { rounds, attempts });
+        // For those who wait for a session and have nothing in the line.
+        let status = &self.shared.status;
+        status.set_unavailable(Arc::clone(&unavailable), &mut self.wakers);
         self.shared
             .queue
             .refuse_waiting(&mut self.outbox, |note| match note {
