@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use homing_protocol::{Acl, Empty, RequestHeader, op, put_request, request_len, validate_path};
 use homing_session::{
-    Answer, Attempt, Cause, Connection, Credentials, ExpiryReport, NotTaken, Note, Pledge,
-    SessionEnd, SessionState, Shared, Stats as SessionStats, Undo, WatchedPath,
+    Answer, Attempt, Cause, Credentials, ExpiryReport, NotTaken, Note, Pledge, SessionEnd,
+    SessionState, Shared, Stats as SessionStats, Undo, WatchedPath,
 };
 use homing_transport::{
     Driver, Fate, Refused, Request as Submission, Ticket, Usage, block_on, clock,
@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 use crate::builder::{Builder, Connect};
 use crate::error::{Error, Subject};
 use crate::pinned::Hold;
-use crate::state::StateChanges;
+use crate::state::{StateChanges, WhenConnected};
 
 /// A ZooKeeper client: a handle to one session, cheap to clone, to be used from any thread.
 ///
@@ -415,17 +415,21 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::SessionEnded`] or [`Error::Closed`] if it is over.
-    pub async fn connected(&self) -> Result<Connection, Error> {
-        let mut changes = self.state_changes();
-        loop {
-            match changes.next().await.map(|change| change.state) {
-                Some(SessionState::Connected(connection)) => return Ok(connection),
-                Some(SessionState::Ended(end)) => return Err(self.ended("connect", end)),
-                Some(SessionState::Dormant) => self.shared().open(),
-                Some(_) => {}
-                None => return Err(self.ended("connect", SessionEnd::Closed)),
-            }
-        }
+    ///
+    /// ```
+    /// # fn main() -> Result<(), homing::Error> {
+    /// # let server = homing_testkit::FakeServer::start();
+    /// # let servers = server.connect_string();
+    /// use std::time::Duration;
+    /// let client = homing::Client::builder(&servers).own_thread().start()?;
+    /// let connection = client.connected().within(Duration::from_secs(10)).wait()?;
+    /// println!("at {}", connection.server);
+    /// # client.close().wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connected(&self) -> WhenConnected {
+        WhenConnected::new(&self.scope)
     }
 
     /// What another client needs to [resume](Builder::resume) this session; `None` before the
@@ -610,14 +614,6 @@ impl Client {
 
     fn shared(&self) -> &Shared {
         &self.scope.core.shared
-    }
-
-    fn ended(&self, op: &'static str, end: SessionEnd) -> Error {
-        let request = Subject {
-            op,
-            path: self.scope.chroot.clone(),
-        };
-        Error::session_ended(request, Fate::NotSent, end)
     }
 }
 

@@ -89,6 +89,6 @@ pub use resolver::Resolver;
 pub use retry::{Repeatable, Retry, RetryBudget, Retrying, RetryingFuture};
 pub use servers::Reconnect;
 pub use srv::SrvResolver;
-pub use state::StateChanges;
+pub use state::{StateChanges, WhenConnected};
 pub use token::{is_marker, plain_name};
 pub use watcher::{Read, Watchable, Watcher};

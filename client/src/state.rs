@@ -1,17 +1,18 @@
 //! A session's states, one after the other.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
-use homing_session::{Renewal, SessionEnd, SessionState, StateChange};
-use homing_transport::{block_on, clock};
+use homing_session::{Connection, Renewal, SessionEnd, SessionState, StateChange};
+use homing_transport::{Fate, Ticket, block_on, clock};
 
-use crate::client::Core;
-use crate::error::Error;
+use crate::client::{Core, Scope};
+use crate::error::{Error, Subject};
 
 /// The states of a session, beginning with the one at hand; ends after
 /// [`SessionState::Ended`]. See [`Client::state_changes`](crate::Client::state_changes).
@@ -129,5 +130,92 @@ impl fmt::Debug for StateChanges {
         f.debug_struct("StateChanges")
             .field("seen", &self.seen)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits for a connection; see [`Client::connected`](crate::Client::connected). `.await` it, or
+/// `.wait()` for it on a plain thread.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), homing::Error> {
+/// # let server = homing_testkit::FakeServer::start();
+/// # let servers = server.connect_string();
+/// let client = homing::Client::builder(&servers).start()?;
+/// let connection = client.connected().await?;
+/// # let _ = connection;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "futures do nothing unless they are polled"]
+pub struct WhenConnected {
+    changes: StateChanges,
+    timeout: Option<Ticket<()>>,
+    chroot: String,
+}
+
+impl WhenConnected {
+    pub(crate) fn new(scope: &Arc<Scope>) -> Self {
+        Self {
+            changes: StateChanges::new(Arc::clone(&scope.core)),
+            timeout: None,
+            chroot: scope.chroot.clone(),
+        }
+    }
+
+    /// How long it may take, from now on; by default as long as the session lasts. After that it
+    /// ends with [`Error::Deadline`], and the client goes on trying.
+    pub fn within(mut self, duration: Duration) -> Self {
+        self.timeout = Some(self.changes.core.shared.queue.sleep(duration));
+        self
+    }
+
+    /// Blocks this thread until the session is connected.
+    ///
+    /// # Errors
+    /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked.
+    pub fn wait(self) -> Result<Connection, Error> {
+        let driver = Arc::clone(&self.changes.core.driver);
+        block_on(&*driver, self).map_err(Error::must_not_block)?
+    }
+
+    fn request(&self) -> Subject {
+        Subject {
+            op: "connect",
+            path: self.chroot.clone(),
+        }
+    }
+
+    fn ended(&self, end: SessionEnd) -> Error {
+        Error::session_ended(self.request(), Fate::NotSent, end)
+    }
+}
+
+impl Future for WhenConnected {
+    type Output = Result<Connection, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Poll::Ready(change) = self.changes.poll_change(cx) {
+            match change.map(|change| change.state) {
+                Some(SessionState::Connected(connection)) => return Poll::Ready(Ok(connection)),
+                Some(SessionState::Ended(end)) => return Poll::Ready(Err(self.ended(end))),
+                Some(SessionState::Dormant) => self.changes.core.shared.open(),
+                Some(_) => {}
+                None => return Poll::Ready(Err(self.ended(SessionEnd::Closed))),
+            }
+        }
+        match &mut self.timeout {
+            Some(timeout) => Pin::new(timeout).poll(cx).map(|()| {
+                let (request, fate) = (self.request(), Fate::NotSent);
+                Err(Error::Deadline { request, fate })
+            }),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for WhenConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WhenConnected").finish_non_exhaustive()
     }
 }
