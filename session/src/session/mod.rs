@@ -762,7 +762,9 @@ impl Engine for Session {
             errands,
         ];
         let wanted = wanted.into_iter().flatten().min();
-        self.wanted_at.set(wanted);
+        // What was due before is not the driver's fault.
+        let wanted_at = wanted.map(|at| self.now.map_or(at, |now| at.max(now)));
+        self.wanted_at.set(wanted_at);
         wanted.into_iter().chain(deadline).min()
     }
 
