@@ -54,8 +54,7 @@ async fn wakes_up(backend: Backend) {
         "{end:?}: {error}"
     );
     let report = client.expiry_report().unwrap().to_string();
-    assert!(
-        report.contains("likely cause       this machine slept for 1 h 0 min"),
-        "{report}"
-    );
+    assert!(report.contains("this machine slept for"), "{report}");
+    let late = client.stats().session.driver_lag_max;
+    assert!(late < Duration::from_secs(60), "asleep is not late: {late:?}");
 }
