@@ -56,5 +56,8 @@ async fn wakes_up(backend: Backend) {
     let report = client.expiry_report().unwrap().to_string();
     assert!(report.contains("this machine slept for"), "{report}");
     let late = client.stats().session.driver_lag_max;
-    assert!(late < Duration::from_secs(60), "asleep is not late: {late:?}");
+    assert!(
+        late < Duration::from_secs(60),
+        "asleep is not late: {late:?}"
+    );
 }
