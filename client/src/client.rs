@@ -248,7 +248,8 @@ use crate::state::{StateChanges, WhenConnected};
 ///
 /// # The end
 /// [`close`](Self::close) ends the session, and its ephemeral nodes go away with it. Dropping
-/// the last handle does the same in the background. [`detach`](Self::detach) leaves it to another
+/// the last handle does the same in the background, within a second: what was submitted and is not
+/// answered by then ends with an error. [`detach`](Self::detach) leaves it to another
 /// client.
 pub struct Client {
     pub(crate) scope: Arc<Scope>,
@@ -402,6 +403,9 @@ impl Client {
     /// # }
     /// ```
     pub fn state(&self) -> SessionState {
+        if self.scope.is_over() {
+            return SessionState::Ended(self.scope.end());
+        }
         self.shared().status.state().map_instants(clock::awake)
     }
 
@@ -435,7 +439,8 @@ impl Client {
     /// What another client needs to [resume](Builder::resume) this session; `None` before the
     /// first connection. Keep it secret: whoever has it can take the session over.
     pub fn credentials(&self) -> Option<Credentials> {
-        self.shared().status.credentials()
+        let credentials = self.shared().status.credentials();
+        credentials.filter(|_| !self.scope.is_over())
     }
 
     /// What is on its way: requests that were submitted and not answered, and their bytes.
@@ -452,7 +457,7 @@ impl Client {
     /// Until when the session is certain to be alive at the servers, whatever happens to the
     /// network: its time-out, counted from when the newest request or ping was *sent* that has
     /// been answered. Who holds a lock by an ephemeral node holds it until then. `None` before
-    /// the first connection.
+    /// the first connection, and from a [pinned](Self::pinned) handle whose session has ended.
     ///
     /// A machine that is suspended takes its clock along to sleep, and the servers do not wait:
     /// after waking up this tells an earlier time by as much as was slept through. So ask anew
@@ -470,7 +475,8 @@ impl Client {
     /// # }
     /// ```
     pub fn valid_until(&self) -> Option<Instant> {
-        self.shared().status.valid_until().map(clock::awake)
+        let valid_until = self.shared().status.valid_until().map(clock::awake);
+        valid_until.filter(|_| !self.scope.is_over())
     }
 
     /// The newest transaction that this session knows of: the highest zxid in any answer that
@@ -577,14 +583,16 @@ impl Client {
     pub fn detach(&self) -> Detach {
         Detach {
             core: Arc::clone(&self.scope.core),
+            over: self.scope.is_over().then(|| self.scope.end()),
         }
     }
 
     /// Ends the session. Requests that were submitted before are answered first; later ones
     /// fail with [`Error::Closed`]. Ephemeral nodes are gone when it is done.
     ///
-    /// Closing twice is no error. A close that no server confirmed is one: the session then
-    /// lasts until its time-out passes at the servers.
+    /// Closing twice is no error, nor is closing what has ended: the second close waits for the end
+    /// and says no more than that. To the first one, a close that no server confirmed is an error:
+    /// the session then lasts until its time-out passes at the servers.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -600,6 +608,7 @@ impl Client {
         Close {
             core: Arc::clone(&self.scope.core),
             within: CLOSE_WITHIN,
+            is_over: self.scope.is_over(),
         }
     }
 
@@ -752,6 +761,8 @@ pub struct Stats {
 #[must_use = "nothing is detached until it is awaited or waited for"]
 pub struct Detach {
     core: Arc<Core>,
+    /// How the session of a pinned handle has ended before.
+    over: Option<SessionEnd>,
 }
 
 impl Detach {
@@ -772,6 +783,19 @@ impl IntoFuture for Detach {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            let request = Subject {
+                op: "detach",
+                path: "/".into(),
+            };
+            if let Some(end) = self.over {
+                return Err(Error::session_ended(request, Fate::NotSent, end));
+            }
+            let has_ended = self.core.shared.status.end().is_some();
+            if !has_ended && self.core.shared.status.credentials().is_none() {
+                return Err(Error::Misuse {
+                    what: "detach: there is no session yet; the client goes on".into(),
+                });
+            }
             self.core.shared.detach();
             let mut changes = StateChanges::new(Arc::clone(&self.core));
             let mut end = SessionEnd::Closed;
@@ -780,10 +804,6 @@ impl IntoFuture for Detach {
                     end = why;
                 }
             }
-            let request = Subject {
-                op: "detach",
-                path: "/".into(),
-            };
             match (end, self.core.shared.status.credentials()) {
                 (SessionEnd::Detached, Some(credentials)) => Ok(credentials),
                 (SessionEnd::Detached, None) => Err(Error::Misuse {
@@ -812,6 +832,8 @@ impl IntoFuture for Detach {
 pub struct Close {
     core: Arc<Core>,
     within: Duration,
+    /// There is nothing left to close.
+    is_over: bool,
 }
 
 impl Close {
@@ -824,12 +846,17 @@ impl Close {
 
     /// Begins now, to be awaited later.
     pub fn submit(self) -> PendingClose {
-        let ticket = self.core.seal(self.within);
+        // The session of a pinned handle may be over, and another one in its place.
+        let ticket = match self.is_over {
+            true => None,
+            false => self.core.seal(self.within),
+        };
         let ended = StateChanges::new(Arc::clone(&self.core));
         PendingClose {
             core: self.core,
             ticket,
             ended,
+            is_over: self.is_over,
         }
     }
 
@@ -876,6 +903,7 @@ pub struct PendingClose {
     /// `None` if somebody else closes the session, or it is over.
     ticket: Option<Ticket<Answer>>,
     ended: StateChanges,
+    is_over: bool,
 }
 
 impl PendingClose {
@@ -894,6 +922,9 @@ impl Future for PendingClose {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.is_over {
+            return Poll::Ready(Ok(()));
+        }
         let Some(ticket) = &mut this.ticket else {
             // Closed by somebody else: wait for the end, whoever brings it.
             while let Some(change) = std::task::ready!(this.ended.poll_change(cx)) {

@@ -87,6 +87,19 @@ impl Scope {
         }
     }
 
+    /// Whether the session that the handle is pinned to has ended, and another one stands in its
+    /// place.
+    pub(crate) fn is_over(&self) -> bool {
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|hold| hold.era != self.core.shared.queue.era())
+    }
+
+    /// How the last session has ended that was followed by another.
+    pub(crate) fn end(&self) -> SessionEnd {
+        let report = self.core.shared.status.report();
+        report.map_or(SessionEnd::Closed, |report| report.end.clone())
+    }
+
     /// Somebody learns by an error that the session of this era is over: what is asked from now
     /// on is for the next one.
     pub(crate) fn knows_the_end_of(&self, era: u64) {

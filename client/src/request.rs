@@ -239,9 +239,14 @@ impl<O: Operation> Request<O> {
 
     /// Blocks this thread until the answer is there.
     ///
+    /// On the tokio transport somebody must be driving the runtime meanwhile: one with a single
+    /// thread, in which nobody is inside `block_on`, answers nobody and keeps no deadline. A private
+    /// thread or the nio transport does not depend on that.
+    ///
     /// # Errors
     /// As for `.await`; [`Error::Misuse`] on a thread that must not be blocked, before anything
-    /// was sent.
+    /// was sent: one that belongs to a tokio runtime that may be the session's, its blocking threads
+    /// included.
     pub fn wait(self) -> Result<O::Output, Error> {
         let scope = Arc::clone(&self.scope);
         block_on(&*scope.core.driver, self.into_future()).map_err(Error::must_not_block)?

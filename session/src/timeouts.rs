@@ -34,6 +34,12 @@ pub(crate) fn attempt_max(time_left: Duration, servers: usize) -> Duration {
 /// How long whoever knows which servers there are may take to say so.
 pub(crate) const SERVER_LIST_MAX: Duration = Duration::from_secs(5);
 
+/// How long a pause may be while there is a session to be kept alive: so short that there are several
+/// in the third of the time-out that is left to find another server in.
+pub(crate) fn pause_max(session_timeout: Duration) -> Duration {
+    session_timeout / 6
+}
+
 /// How long a close waits for the answer to the first handshake when it comes in between: whoever
 /// closes what has not begun should not wait for a server that is stuck.
 pub(crate) const LAST_HANDSHAKE_MAX: Duration = Duration::from_secs(1);

@@ -102,6 +102,14 @@ pub(crate) async fn a_pinned_handle_keeps_to_its_session(env: &Env) {
     for handle in others.iter().chain([&pinned, &pinned]) {
         is_expired(&handle.get("/").await.unwrap_err(), old, Fate::NotSent);
     }
+    // It tells of its session, and has no hold on the next one.
+    assert_eq!(pinned.valid_until(), None);
+    assert_eq!(pinned.credentials(), None);
+    let told = SessionState::Ended(SessionEnd::Expired { session_id: old });
+    assert_eq!(pinned.state(), told);
+    pinned.close().await.unwrap();
+    is_expired(&pinned.detach().await.unwrap_err(), old, Fate::NotSent);
+    assert!(client.valid_until().is_some());
     // What a pinned handle was told is not what others were told.
     is_expired(&client.get("/").await.unwrap_err(), old, Fate::NotSent);
     client.get("/").await.unwrap();

@@ -31,7 +31,13 @@ impl Session {
         }
         let Some(server) = self.hosts.next(now) else {
             self.pass_is_over(now);
-            let until = now + self.hosts.new_pass(now);
+            let pause = self.hosts.new_pass(now);
+            // A session that lives is not to expire for the sake of a pause.
+            let max = match self.credentials {
+                Some(_) => timeouts::pause_max(self.session_timeout),
+                None => Duration::MAX,
+            };
+            let until = now + pause.min(max);
             self.ask_for_servers(now);
             self.phase = Phase::Pausing { until };
             return;

@@ -271,6 +271,9 @@ enum Why {
 /// waits here can still be left out when its caller gives up.
 const PENDING_MAX: usize = 64 << 10;
 
+/// The longest that a close may take.
+const CLOSE_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 impl Session {
     /// A session that has not begun, and what its users share with it. It begins to connect
     /// with the first [`handle_turn`](Engine::handle_turn).
@@ -540,7 +543,8 @@ impl Engine for Session {
         if let Some(within) = turn.sealed
             && self.close_until.is_none()
         {
-            self.close_until = Some(now + within);
+            // As long as anybody can wait for: the clock itself has an end.
+            self.close_until = Some(now + within.min(CLOSE_MAX));
             self.close_before_it_began(now);
         }
         self.check_list(now);
