@@ -1,5 +1,6 @@
 //! Several real servers that make one ensemble.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -243,8 +244,9 @@ impl EnsembleBuilder {
         command_line.insert(class_path.unwrap_or(1), "-Xmx128m".into());
         let mut members = Vec::new();
         let mut addresses = String::new();
+        let mut chosen = BTreeSet::new();
         for id in 1..=self.members {
-            let [client, quorum, election] = free_addrs().map_err(StartError::Io)?;
+            let [client, quorum, election] = free_addrs(&mut chosen).map_err(StartError::Io)?;
             let (quorum, election) = (quorum.port(), election.port());
             addresses += &format!("server.{id}=127.0.0.1:{quorum}:{election};{client}\n");
             members.push(ZooKeeper {
@@ -284,7 +286,16 @@ const CONFIG: [(&str, &str); 4] = [
     ("reconfigEnabled", "true"),
 ];
 
-/// Three addresses that differ, most likely: two that are the same are found taken.
-fn free_addrs() -> std::io::Result<[SocketAddr; 3]> {
-    Ok([free_addr()?, free_addr()?, free_addr()?])
+/// Three addresses that differ, from each other and from those that were chosen before.
+fn free_addrs(chosen: &mut BTreeSet<SocketAddr>) -> std::io::Result<[SocketAddr; 3]> {
+    let mut next = || -> std::io::Result<SocketAddr> {
+        loop {
+            // A port that nobody listens on yet can be proposed twice.
+            let addr = free_addr()?;
+            if chosen.insert(addr) {
+                return Ok(addr);
+            }
+        }
+    };
+    Ok([next()?, next()?, next()?])
 }
