@@ -38,6 +38,7 @@ mod auth;
 mod backend;
 mod builder;
 mod client;
+mod close;
 #[doc = include_str!("../docs/coming_from.md")]
 pub mod coming_from {}
 mod error;
@@ -62,7 +63,8 @@ pub use async_trait::async_trait;
 pub use auth::{AddAuth, PendingAuth};
 pub use backend::*;
 pub use builder::{Builder, Connect};
-pub use client::{Client, Close, Detach, PendingClose, Stats};
+pub use client::{Client, Stats};
+pub use close::{Close, Detach, PendingClose};
 pub use error::{Error, Subject};
 pub use feature::Feature;
 pub use helper::BoxError;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The node that tells who belongs to the ensemble.
+pub const CONFIG_PATH: &str = "/zookeeper/config";
+
 /// Who belongs to an ensemble, as the node `/zookeeper/config` has it.
 ///
 /// ```text

@@ -70,7 +70,7 @@ pub use codec::{DecodeError, DecodeErrorKind, Reader, Record, put_buffer, put_co
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN_MAX, SessionPassword};
 pub use data::{Acl, Id, Identity, Stat, permission};
 pub use ensemble::{
-    ClientAddress, EnsembleConfig, EnsembleConfigError, Member, MemberAddress, Role,
+    CONFIG_PATH, ClientAddress, EnsembleConfig, EnsembleConfigError, Member, MemberAddress, Role,
 };
 pub use error_code::ErrorCode;
 pub use event::{EventType, WatchedEvent};

@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "the one place with a thread of its own: the system's resolver blocks"
+    reason = "beside `ask`, the one place with a thread of its own: the system's resolver blocks"
 )]
 
 use std::io;

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_protocol::{
-    DecodeError, EnsembleConfigError, ErrorCode, GetData, Member, Stat, op, reply,
+    CONFIG_PATH, DecodeError, EnsembleConfigError, ErrorCode, GetData, Member, Stat, op, reply,
 };
 use homing_session::WatchKind;
 
@@ -14,9 +13,6 @@ use crate::client::{Client, Scope};
 use crate::error::Error;
 use crate::request::{Operation, Request, sealed};
 use crate::watcher::{Read, Watchable};
-
-/// Where the ensemble's configuration is, whatever the chroot.
-const CONFIG_PATH: &str = "/zookeeper/config";
 
 impl Client {
     /// Reads the ensemble's configuration: its members and the version. No chroot counts here:
@@ -46,7 +42,7 @@ impl Client {
     /// # }
     /// ```
     pub fn config(&self) -> Request<GetConfig> {
-        Request::new(&self.unrooted(), GetConfig { watch: false })
+        Request::new(&self.scope.without_chroot(), GetConfig { watch: false })
     }
 
     /// Changes who the servers of the ensemble are, and gives the new configuration. Either some
@@ -82,16 +78,7 @@ impl Client {
     /// # }
     /// ```
     pub fn reconfig<'a>(&self) -> Request<Reconfig<'a>> {
-        Request::new(&self.unrooted(), Reconfig::default())
-    }
-
-    /// The same client without a chroot.
-    fn unrooted(&self) -> Arc<Scope> {
-        Arc::new(Scope {
-            core: Arc::clone(&self.scope.core),
-            chroot: String::new(),
-            hold: self.scope.hold.clone(),
-        })
+        Request::new(&self.scope.without_chroot(), Reconfig::default())
     }
 }
 

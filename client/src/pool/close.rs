@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::members::Members;
-use crate::client::{CLOSE_WITHIN, Client, PendingClose};
+use crate::client::{CLOSE_WITHIN, Client};
+use crate::close::PendingClose;
 use crate::error::Error;
 
 /// A pool's close that has not begun; see [`Pool::close`](super::Pool::close). `.await` it, or

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{ConnectRequest, SessionPassword};
-use homing_transport::{Action, Fate, Layer, Outgoing, Secure, SecureError, SecureStream};
+use homing_transport::{
+    Action, Fate, Layer, Outgoing, Question, Secure, SecureError, SecureStream,
+};
 
 use super::identifying::Begun;
 use super::renewal::Then;
@@ -304,6 +306,22 @@ pub(super) fn layer(secure: &Arc<dyn Secure>, server: &Server) -> Option<Layer> 
         secure: Arc::clone(secure),
         host: server.host.to_string(),
     })
+}
+
+/// What a server is asked over a connection of its own, and how long its answer may be in bytes.
+pub(super) fn probe(
+    secure: &Arc<dyn Secure>,
+    server: &Server,
+    (question, answer_len_max): (&'static [u8], usize),
+) -> Question {
+    Question {
+        host: server.host.to_string(),
+        port: server.port,
+        question,
+        answer_len_max,
+        within: timeouts::PROBE_MAX,
+        layer: layer(secure, server),
+    }
 }
 
 /// What stands in where TLS was not set up: a server that asks for it is not connected to.

@@ -7,17 +7,14 @@
 use std::time::Instant;
 
 use homing_protocol::{
-    ClientAddress, EnsembleConfig, EventType, GetData, RequestHeader, op, put_request, reply,
-    request_len,
+    CONFIG_PATH, ClientAddress, EnsembleConfig, EventType, GetData, RequestHeader, op, put_request,
+    reply, request_len,
 };
 use homing_transport::Request;
 
 use super::{Phase, Session};
 use crate::answer::{Note, Reply};
 use crate::connect_string::{ConnectString, Server};
-
-/// The node that tells who belongs to the ensemble, whatever the chroot.
-pub(crate) const CONFIG_PATH: &str = "/zookeeper/config";
 
 /// What is known of the ensemble.
 #[derive(Debug, Default)]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use homing_protocol::op;
+use homing_protocol::{CONFIG_PATH, op};
 use homing_transport::{Fate, Outgoing};
 
-use super::following::CONFIG_PATH;
 use super::{Phase, Session, Why};
 use crate::answer::{Cause, ConnectionLost, Note, Unanswered, WhyLost};
 use crate::inbound::{self, Dispatch, Dispatched};

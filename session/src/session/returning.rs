@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use homing_transport::{Action, Asked, Question};
+use homing_transport::{Action, Asked};
 
-use super::connecting::layer;
+use super::connecting::probe;
 use super::{Phase, Session};
-use crate::connect_string::{Host, Server};
+use crate::connect_string::Server;
 use crate::timeouts;
 
 /// Where a connection stands with that. It dies with the connection.
@@ -70,17 +70,8 @@ impl Session {
             link.back.at = None;
             return self.plan_return(now);
         };
-        self.actions.push_back(Action::Ask(Question {
-            host: match &server.host {
-                Host::Name(name) => name.clone(),
-                Host::Ip(ip) => ip.to_string(),
-            },
-            port: server.port,
-            question: QUESTION,
-            answer_len_max: ANSWER_LEN_MAX,
-            within: timeouts::PROBE_MAX,
-            layer: layer(&self.secure, &server),
-        }));
+        let question = probe(&self.secure, &server, (QUESTION, ANSWER_LEN_MAX));
+        self.actions.push_back(Action::Ask(question));
         link.back.asked = Some(server);
         // The lookup of a name may take longer than the question itself.
         link.back.at = Some(now + 2 * timeouts::PROBE_MAX);

@@ -5,11 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use homing_transport::{Action, Asked, Question};
+use homing_transport::{Action, Asked};
 
-use super::connecting::layer;
+use super::connecting::probe;
 use super::{Phase, Session};
-use crate::connect_string::{Host, Server};
+use crate::connect_string::Server;
 use crate::timeouts;
 
 /// The search for a server that takes writes, in rounds over all others.
@@ -66,17 +66,8 @@ impl Session {
             self.search.pause = (self.search.pause * 2).min(timeouts::PROBE_PAUSE_MAX);
             return;
         };
-        self.actions.push_back(Action::Ask(Question {
-            host: match &server.host {
-                Host::Name(name) => name.clone(),
-                Host::Ip(ip) => ip.to_string(),
-            },
-            port: server.port,
-            question: QUESTION,
-            answer_len_max: ANSWER_LEN_MAX,
-            within: timeouts::PROBE_MAX,
-            layer: layer(&self.secure, &server),
-        }));
+        let question = probe(&self.secure, &server, (QUESTION, ANSWER_LEN_MAX));
+        self.actions.push_back(Action::Ask(question));
         self.search.asked = Some(server);
         self.search.until = Some(now + timeouts::PROBE_MAX);
     }
