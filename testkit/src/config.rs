@@ -18,6 +18,8 @@ use crate::sasl::SaslConfig;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
+    /// The version that the server tells of itself, for clients that look at it. `3.8.0`.
+    pub version: String,
     /// The unit of the session clock (`tickTime`): sessions expire on its multiples. 2 s; less
     /// than a millisecond counts as one.
     pub tick_time: Duration,
@@ -101,6 +103,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
+            version: "3.8.0".into(),
             tick_time: Duration::from_secs(2),
             min_session_timeout: None,
             max_session_timeout: None,

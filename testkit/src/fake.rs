@@ -12,6 +12,7 @@ use homing_transport::SecureAccept;
 use mio::Waker;
 
 use crate::config::ServerConfig;
+use crate::dialect::Dialect;
 use crate::server::Server;
 use crate::tcp::{Front, Job, lock};
 
@@ -255,6 +256,13 @@ impl FakeServerBuilder {
     /// Where to listen; port 0 is any free one. A free port of 127.0.0.1 by default.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// Which ZooKeeper it is like; 3.8.0 unless set. What else is set is to be set behind it: see
+    /// [`ServerConfig::speak`].
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.config.speak(dialect);
         self
     }
 

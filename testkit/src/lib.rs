@@ -52,6 +52,7 @@ mod acl;
 mod config;
 mod connection;
 mod cuts;
+mod dialect;
 mod fake;
 mod handshake;
 mod multi;
@@ -76,6 +77,7 @@ mod x509;
 pub mod real;
 
 pub use config::ServerConfig;
+pub use dialect::{Dialect, UnknownDialect};
 pub use fake::{FakeServer, FakeServerBuilder};
 #[cfg(feature = "tls")]
 pub use homing_transport_tls::{ClientAuth, TlsServer};

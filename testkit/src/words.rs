@@ -38,13 +38,13 @@ pub(crate) fn answer(word: &str, config: &ServerConfig, figures: &Figures) -> St
         "ruok" if listed => "imok".into(),
         "isro" if figures.is_read_only => "ro".into(),
         "isro" if listed || config.read_only_enabled => "rw".into(),
-        "srvr" if listed => srvr(figures),
-        "mntr" if listed => mntr(figures),
+        "srvr" if listed => srvr(config, figures),
+        "mntr" if listed => mntr(config, figures),
         _ => format!("{word} is not executed because it is not in the whitelist.\n"),
     }
 }
 
-fn srvr(figures: &Figures) -> String {
+fn srvr(config: &ServerConfig, figures: &Figures) -> String {
     let Figures {
         received,
         sent,
@@ -55,10 +55,11 @@ fn srvr(figures: &Figures) -> String {
         ..
     } = figures;
     let mode = mode(*is_read_only);
+    let version = version(config);
     // A real server has the root in its table twice, and counts it so.
     let nodes = nodes + 1;
     format!(
-        "Zookeeper version: {VERSION}\n\
+        "Zookeeper version: {version}\n\
          Latency min/avg/max: 0/0.0/0\n\
          Received: {received}\n\
          Sent: {sent}\n\
@@ -79,7 +80,7 @@ fn mode(is_read_only: bool) -> &'static str {
 }
 
 /// A real server has some hundred lines more, of its ensemble and its JVM.
-fn mntr(figures: &Figures) -> String {
+fn mntr(config: &ServerConfig, figures: &Figures) -> String {
     let Figures {
         received,
         sent,
@@ -91,9 +92,10 @@ fn mntr(figures: &Figures) -> String {
         is_read_only,
     } = figures;
     let state = mode(*is_read_only);
+    let version = version(config);
     let nodes = nodes + 1;
     format!(
-        "zk_version\t{VERSION}\n\
+        "zk_version\t{version}\n\
          zk_server_state\t{state}\n\
          zk_read_only_mode\t{is_read_only}\n\
          zk_packets_received\t{received}\n\
@@ -107,4 +109,7 @@ fn mntr(figures: &Figures) -> String {
 }
 
 /// Clients that look for a version find the one whose answers these are.
-const VERSION: &str = "3.8.0-homing-testkit, built on 1970-01-01 00:00 UTC";
+fn version(config: &ServerConfig) -> String {
+    let version = &config.version;
+    format!("{version}-homing-testkit, built on 1970-01-01 00:00 UTC")
+}
