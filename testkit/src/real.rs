@@ -21,7 +21,8 @@
 //! ```
 //!
 //! The environment variable `HOMING_ZOOKEEPER` says what becomes of such tests where ZooKeeper
-//! is not installed; see [`requirement`].
+//! is not installed; see [`requirement`]. `HOMING_ZOOKEEPER_CLASSPATH` has another version run
+//! in its place; see [`Installation::find`].
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -150,24 +151,27 @@ pub struct Installation {
 impl Installation {
     /// Looks for Debian's jars, and for a `java` in `JAVA_HOME` and on the `PATH`.
     ///
+    /// Where the environment variable `HOMING_ZOOKEEPER_CLASSPATH` is set, it is the class path of
+    /// the server to run, whatever its version: the server, all that it needs, and somewhere to
+    /// log to, such as slf4j-simple. `scripts/build-zookeeper` builds a server from its source and
+    /// prints such a class path.
+    ///
     /// # Errors
     /// Something is missing; the error says what.
     pub fn find() -> Result<Self, NotInstalled> {
+        let chosen = env::var(CLASS_PATH).ok();
+        let not_installed = |missing| NotInstalled {
+            missing,
+            is_chosen: chosen.is_some(),
+        };
         // The manifest of the first names all that it needs but a place for the log.
-        for jar in [ZOOKEEPER_JAR, LOG_JAR] {
-            if !Path::new(jar).is_file() {
-                return Err(NotInstalled {
-                    missing: jar.into(),
-                });
-            }
+        let debian = || format!("{ZOOKEEPER_JAR}:{LOG_JAR}");
+        let class_path = chosen.clone().unwrap_or_else(debian);
+        if let Some(missing) = missing_in(&class_path) {
+            return Err(not_installed(missing));
         }
-        let java = find_java().ok_or_else(|| NotInstalled {
-            missing: "java".into(),
-        })?;
-        Ok(Self {
-            java,
-            class_path: format!("{ZOOKEEPER_JAR}:{LOG_JAR}"),
-        })
+        let java = find_java().ok_or_else(|| not_installed("java".into()))?;
+        Ok(Self { java, class_path })
     }
 
     /// The Java runtime.
@@ -179,6 +183,16 @@ impl Installation {
     pub fn class_path(&self) -> &str {
         &self.class_path
     }
+}
+
+/// The environment variable that has a server of one's own run.
+const CLASS_PATH: &str = "HOMING_ZOOKEEPER_CLASSPATH";
+
+/// What a class path names, and is not there.
+fn missing_in(class_path: &str) -> Option<String> {
+    let there = |entry: &str| entry.is_empty() || Path::new(entry).exists();
+    let missing = class_path.split(':').find(|entry| !there(entry))?;
+    Some(missing.into())
 }
 
 const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -202,15 +216,23 @@ fn find_java() -> Option<PathBuf> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotInstalled {
     missing: String,
+    /// By whoever set the class path.
+    is_chosen: bool,
 }
 
 impl fmt::Display for NotInstalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing = &self.missing;
-        write!(
-            f,
-            "real ZooKeeper is not installed: apt-get install zookeeper ({missing} is missing)"
-        )
+        match self.is_chosen {
+            false => write!(
+                f,
+                "real ZooKeeper is not installed: apt-get install zookeeper ({missing} is missing)"
+            ),
+            true => write!(
+                f,
+                "the ZooKeeper of {CLASS_PATH} cannot be run: {missing} is missing"
+            ),
+        }
     }
 }
 
@@ -821,6 +843,7 @@ mod tests {
     fn missing() -> Result<Installation, NotInstalled> {
         Err(NotInstalled {
             missing: "java".into(),
+            is_chosen: false,
         })
     }
 
@@ -845,6 +868,21 @@ mod tests {
         assert!(matches!(decide("off", missing()), Decision::LeaveOut(_)));
         assert!(matches!(decide("required", missing()), Decision::Fail(_)));
         assert!(matches!(decide("yes", installed()), Decision::Fail(_)));
+    }
+
+    #[test]
+    fn a_class_path_names_what_is_there() {
+        assert_eq!(missing_in("/usr::/dev/null"), None);
+        let missing = missing_in("/usr:/no/such.jar:/nor/this").unwrap();
+        assert_eq!(missing, "/no/such.jar");
+        let error = NotInstalled {
+            missing,
+            is_chosen: true,
+        };
+        assert_eq!(
+            error.to_string(),
+            "the ZooKeeper of HOMING_ZOOKEEPER_CLASSPATH cannot be run: /no/such.jar is missing"
+        );
     }
 
     #[test]
