@@ -1,6 +1,5 @@
 //! One accepted socket: its buffers and how far its end has come.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -9,7 +8,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::frame;
 use homing_transport::SecureStream;
 use mio::net::TcpStream;
+use socket2::SockRef;
 
+use crate::faults::{Action, Filter, Passed, Way};
 use crate::server::ConnectionId;
 
 /// While so many bytes wait to be sent to a client, nothing more is read from it: it has asked
@@ -34,20 +35,22 @@ pub(crate) struct Connection {
     layer: Option<Box<dyn SecureStream>>,
     /// The layer's handshake is done, and who the peer is was told.
     is_introduced: bool,
+    /// Where faults strike, if there are any: between the layer and the buffers.
+    filter: Option<Box<Filter>>,
     input: BytesMut,
-    /// Replies that latency holds back, by when they are due; never out of order.
-    delayed: VecDeque<(Instant, Delayed)>,
-    delayed_len: usize,
     output: BytesMut,
-    /// `Some` when the server has closed it: by then the socket goes, delivered or not.
+    /// The peer has said all that it had to say; some of it may be in the filter still.
+    is_read: bool,
+    /// And none of it is.
+    is_heard: bool,
+    /// The server has closed it. The end may still be in the filter.
+    is_closed: bool,
+    /// Nothing more is to be sent, by a fault.
+    is_half_closed: bool,
+    /// `Some` when there is nothing to be sent but the end: by then the socket goes, delivered or
+    /// not.
     gone_by: Option<Instant>,
     shut_down: bool,
-}
-
-#[derive(Debug)]
-enum Delayed {
-    Frame(Bytes),
-    Close,
 }
 
 /// What reading from a socket came to.
@@ -74,39 +77,148 @@ impl Connection {
             id,
             layer,
             is_introduced: false,
+            filter: None,
             input: BytesMut::new(),
-            delayed: VecDeque::new(),
-            delayed_len: 0,
             output: BytesMut::new(),
+            is_read: false,
+            is_heard: false,
+            is_closed: false,
+            is_half_closed: false,
             gone_by: None,
             shut_down: false,
         }
     }
 
+    /// Puts it under a script, or a latency, or another one.
+    pub(crate) fn filter(
+        &mut self,
+        now: Instant,
+        make: impl FnOnce() -> Filter,
+        set: impl FnOnce(&mut Filter),
+    ) {
+        match &mut self.filter {
+            Some(filter) => set(filter),
+            None => {
+                let mut filter = make();
+                set(&mut filter);
+                // What was read and not served yet has come as far as to here.
+                filter.give(now, Way::ToServer, &self.input.split());
+                self.filter = Some(Box::new(filter));
+            }
+        }
+        self.let_through(now);
+    }
+
+    /// Whether it is under a script or a latency, or has been.
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// One read, into the input; thrown away when the connection is closed already.
-    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Incoming {
+    pub(crate) fn read(&mut self, now: Instant, scratch: &mut [u8]) -> Incoming {
+        if self.is_read {
+            return Incoming::Nothing;
+        }
         if self.layer.as_ref().is_some_and(|layer| layer.is_ended()) {
-            return Incoming::End;
+            return self.read_end(now);
         }
         match self.stream.read(scratch) {
-            Ok(0) => Incoming::End,
+            Ok(0) => self.read_end(now),
             Ok(_) if self.is_closed() => Incoming::Some,
-            Ok(len) => self.take_in(scratch.get(..len).unwrap_or_default()),
+            Ok(len) => self.take_in(now, scratch.get(..len).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Incoming::Nothing,
             Err(error) if error.kind() == ErrorKind::Interrupted => Incoming::Some,
-            Err(_) => Incoming::End,
+            Err(_) => self.read_end(now),
         }
     }
 
-    fn take_in(&mut self, bytes: &[u8]) -> Incoming {
-        let Some(layer) = &mut self.layer else {
-            self.input.extend_from_slice(bytes);
-            return Incoming::Some;
+    /// The end has been read. Where a fault holds it back, the server does not hear of it yet.
+    fn read_end(&mut self, now: Instant) -> Incoming {
+        let Some(filter) = self.filter.as_mut().filter(|_| !self.is_closed) else {
+            return Incoming::End;
         };
-        match layer.receive(bytes, &mut self.input) {
+        self.is_read = true;
+        filter.end(now, Way::ToServer);
+        self.let_through(now);
+        Incoming::Nothing
+    }
+
+    fn take_in(&mut self, now: Instant, bytes: &[u8]) -> Incoming {
+        let mut above = BytesMut::new();
+        let input = match &self.filter {
+            Some(_) => &mut above,
+            None => &mut self.input,
+        };
+        let result = match &mut self.layer {
+            Some(layer) => layer.receive(bytes, input),
+            None => {
+                input.extend_from_slice(bytes);
+                Ok(())
+            }
+        };
+        if let Some(filter) = &mut self.filter {
+            filter.give(now, Way::ToServer, &above);
+            self.let_through(now);
+        }
+        match result {
             Ok(()) => Incoming::Some,
             Err(_) => Incoming::Refused,
         }
+    }
+
+    /// Takes what faults let pass.
+    fn let_through(&mut self, now: Instant) {
+        let Some(filter) = &mut self.filter else {
+            return;
+        };
+        while let Some(passed) = filter.poll(Way::ToServer) {
+            match passed {
+                Passed::Bytes(_) if self.is_closed => {}
+                Passed::Bytes(bytes) => self.input.extend_from_slice(&bytes),
+                Passed::End => self.is_heard = true,
+            }
+        }
+        while let Some(passed) = filter.poll(Way::ToClient) {
+            match passed {
+                Passed::Bytes(bytes) => self.output.extend_from_slice(&bytes),
+                Passed::End if self.is_closed => self.gone_by = Some(now + LINGER),
+                Passed::End => self.is_half_closed = true,
+            }
+        }
+    }
+
+    /// What a fault wants done.
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.filter.as_mut()?.poll_action()
+    }
+
+    /// Whether a fault wants something done.
+    pub(crate) fn has_struck(&self) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_some_and(|filter| filter.has_struck())
+    }
+
+    /// What a fault wanted to be said to the server has been said.
+    pub(crate) fn errand_done(&mut self, now: Instant) {
+        if let Some(filter) = &mut self.filter {
+            filter.errand_done(now);
+            self.let_through(now);
+        }
+    }
+
+    /// A fault cuts it: what it was sent before still goes out, and nothing else.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        self.filter = None;
+        self.input.clear();
+        self.is_closed = true;
+        self.gone_by = Some(now + LINGER);
+    }
+
+    /// A fault resets it, as soon as it is dropped.
+    pub(crate) fn reset(&mut self) {
+        let _ = self.flush();
+        // Where that cannot be set, it is a plain end.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// The certificate that the peer has proved to be its own, once, when it has.
@@ -137,46 +249,56 @@ impl Connection {
         !self.is_closed() && self.backlog() < BACKLOG_PAUSE
     }
 
+    /// Whether more may be read from the socket.
+    pub(crate) fn may_read(&self) -> bool {
+        let filter = self.filter.as_ref();
+        let is_full = filter.is_some_and(|filter| filter.is_full(Way::ToServer));
+        self.is_closed() || (self.backlog() < BACKLOG_PAUSE && !is_full)
+    }
+
+    /// Whether the peer has come to its end, and the server may know.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.is_heard && self.may_ask() || self.is_read && self.is_closed()
+    }
+
     /// Whether the server is done with it.
     pub(crate) fn is_closed(&self) -> bool {
-        self.gone_by.is_some() || matches!(self.delayed.back(), Some((_, Delayed::Close)))
+        self.is_closed
     }
 
     /// Queues a frame; `false` when the client has let too much pile up.
-    pub(crate) fn send(&mut self, now: Instant, latency: Duration, frame: Bytes) -> bool {
+    pub(crate) fn send(&mut self, now: Instant, frame: &Bytes) -> bool {
         if self.backlog() >= BACKLOG_MAX {
             return false;
         }
-        match self.due(now, latency) {
-            Some(due) => {
-                self.delayed_len += frame.len();
-                self.delayed.push_back((due, Delayed::Frame(frame)));
+        match &mut self.filter {
+            Some(filter) => {
+                filter.give(now, Way::ToClient, frame);
+                self.let_through(now);
             }
-            None => self.output.extend_from_slice(&frame),
+            None => self.output.extend_from_slice(frame),
         }
         true
     }
 
     /// Queues the end, behind everything that was sent before.
-    pub(crate) fn close(&mut self, now: Instant, latency: Duration) {
+    pub(crate) fn close(&mut self, now: Instant) {
         self.input.clear();
-        match self.due(now, latency) {
-            Some(due) => self.delayed.push_back((due, Delayed::Close)),
-            None => self.gone_by = Some(now + LINGER),
+        self.is_closed = true;
+        match &mut self.filter {
+            Some(filter) if !self.is_half_closed => {
+                filter.end(now, Way::ToClient);
+                self.let_through(now);
+            }
+            _ => self.gone_by = Some(now + LINGER),
         }
     }
 
-    /// Lets go what latency has held back long enough.
+    /// Lets go what faults have held back long enough.
     pub(crate) fn release(&mut self, now: Instant) {
-        while self.delayed.front().is_some_and(|(due, _)| *due <= now) {
-            match self.delayed.pop_front() {
-                Some((_, Delayed::Frame(frame))) => {
-                    self.delayed_len -= frame.len();
-                    self.output.extend_from_slice(&frame);
-                }
-                Some((_, Delayed::Close)) => self.gone_by = Some(now + LINGER),
-                None => {}
-            }
+        if let Some(filter) = &mut self.filter {
+            filter.handle_timeout(now);
+            self.let_through(now);
         }
     }
 
@@ -208,7 +330,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        if self.gone_by.is_some() && !self.shut_down {
+        if (self.gone_by.is_some() || self.is_half_closed) && !self.shut_down {
             // The peer reads the end now. Until it has answered with its own, the socket stays:
             // with unread bytes in it, dropping it would be a reset.
             self.shut_down = true;
@@ -219,7 +341,7 @@ impl Connection {
 
     /// When something is to be done without an event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let release = self.delayed.front().map(|(due, _)| *due);
+        let release = self.filter.as_ref().and_then(|it| it.poll_timeout());
         [release, self.gone_by].into_iter().flatten().min()
     }
 
@@ -229,16 +351,7 @@ impl Connection {
     }
 
     fn backlog(&self) -> usize {
-        self.output.len() + self.delayed_len
-    }
-
-    /// When latency lets the next frame go; `None` for at once. What was sent later is never due
-    /// earlier, even when the latency has been lowered meanwhile.
-    fn due(&self, now: Instant, latency: Duration) -> Option<Instant> {
-        let earliest = self.delayed.back().map(|(due, _)| *due);
-        match earliest {
-            None if latency.is_zero() => None,
-            earliest => Some((now + latency).max(earliest.unwrap_or(now))),
-        }
+        let held = self.filter.as_ref().map(|it| it.held(Way::ToClient));
+        self.output.len() + held.unwrap_or(0)
     }
 }

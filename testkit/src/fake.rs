@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use mio::Waker;
 
 use crate::config::ServerConfig;
 use crate::dialect::Dialect;
+use crate::faults::{Faults, Plan, Strikes};
 use crate::server::Server;
 use crate::tcp::{Front, Job, lock};
 
@@ -47,6 +48,7 @@ pub struct FakeServer {
     is_secure: bool,
     server: Arc<Mutex<Server>>,
     accepted: Arc<AtomicU64>,
+    strikes: Mutex<Strikes>,
     jobs: Sender<Job>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -74,6 +76,7 @@ impl FakeServer {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             config: ServerConfig::default(),
             secure: None,
+            faults: Faults::new(),
         }
     }
 
@@ -134,9 +137,17 @@ impl FakeServer {
     /// Somebody else has taken the port, and has not returned it within five seconds.
     pub fn restart(&self) -> io::Result<()> {
         let address = self.address;
+        self.rebind(move |front| front.restart(address))
+    }
+
+    /// Does what may need the port once more, for as long as somebody else could return it.
+    fn rebind(
+        &self,
+        job: impl Fn(&mut Front) -> io::Result<()> + Clone + Send + 'static,
+    ) -> io::Result<()> {
         let give_up = Instant::now() + REBIND_MAX;
         loop {
-            match self.run(move |front| front.restart(address)) {
+            match self.run(job.clone()) {
                 Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -165,13 +176,49 @@ impl FakeServer {
     /// Delays everything that is sent from now on by so much, each connection's frames in their
     /// order. Requests take effect at once. Zero ends it.
     pub fn latency(&self, latency: Duration) {
-        self.run(move |front| front.latency = latency);
+        self.run(move |front| front.set_latency(latency));
     }
 
     /// Closes connections as soon as they are made, until told otherwise. Those that are there
     /// stay.
     pub fn refuse_connections(&self, refuse: bool) {
         self.run(move |front| front.refusing = refuse);
+    }
+
+    /// Another script of faults from now on, for the connections that there are too; an empty one
+    /// ends all of them. Says how often they strike.
+    ///
+    /// ```
+    /// use homing_testkit::FakeServer;
+    /// use homing_testkit::faults::Faults;
+    ///
+    /// let server = FakeServer::start();
+    /// let strikes = server.faults("cut to client at create 1".parse()?);
+    /// // … the client creates a node: it is there, and the client is not told …
+    /// assert_eq!(strikes.of(1), 0);
+    /// server.faults(Faults::new());
+    /// # Ok::<(), homing_testkit::faults::FaultsError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// A script has ended in which nobody was to listen, and somebody else has taken the port.
+    #[allow(
+        clippy::expect_used,
+        reason = "a test whose server has lost its port cannot go on"
+    )]
+    pub fn faults(&self, faults: Faults) -> Strikes {
+        let plan = Arc::new(Plan::new(&faults));
+        let strikes = Strikes(Arc::clone(&plan));
+        self.rebind(move |front| front.set_faults(Arc::clone(&plan)))
+            .expect("listen again on the port of before");
+        *self.strikes.lock().unwrap_or_else(PoisonError::into_inner) = strikes.clone();
+        strikes
+    }
+
+    /// How often the faults in force have struck.
+    pub fn strikes(&self) -> Strikes {
+        let strikes = self.strikes.lock();
+        strikes.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets it lose its quorum, or find it again; see [`Server::set_read_only`].
@@ -250,6 +297,7 @@ pub struct FakeServerBuilder {
     listen: SocketAddr,
     config: ServerConfig,
     secure: Option<Arc<dyn SecureAccept>>,
+    faults: Faults,
 }
 
 impl FakeServerBuilder {
@@ -288,6 +336,19 @@ impl FakeServerBuilder {
         self
     }
 
+    /// What goes wrong, from the first connection on; see [`FakeServer::faults`].
+    ///
+    /// ```
+    /// let server = homing_testkit::FakeServer::builder()
+    ///     .faults("cut on connection 1".parse()?)
+    ///     .start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Everything else that can be set.
     pub fn config(mut self, set: impl FnOnce(&mut ServerConfig)) -> Self {
         set(&mut self.config);
@@ -302,6 +363,7 @@ impl FakeServerBuilder {
     pub fn start(self) -> io::Result<FakeServer> {
         let server = Arc::new(Mutex::new(Server::new(self.config)));
         let accepted = Arc::new(AtomicU64::new(0));
+        let plan = Arc::new(Plan::new(&self.faults));
         let (jobs, queue) = mpsc::channel();
         let front = Front::bind(
             self.listen,
@@ -309,6 +371,7 @@ impl FakeServerBuilder {
             queue,
             Arc::clone(&accepted),
             self.secure.clone(),
+            Arc::clone(&plan),
         );
         let (front, waker, address) = front?;
         let name = format!("fake-zookeeper-{}", address.port());
@@ -320,6 +383,7 @@ impl FakeServerBuilder {
             is_secure: self.secure.is_some(),
             server,
             accepted,
+            strikes: Mutex::new(Strikes(plan)),
             jobs,
             waker,
             thread: Some(thread),

@@ -3,19 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::BytesMut;
 use homing_transport::SecureAccept;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::connection::{Connection, Incoming};
-use crate::server::{ConnectionId, Now, Output, Server};
-use crate::x509;
+use crate::faults::{Action, Errand, Filter, Plan, Session};
+use crate::listening::Listening;
+use crate::server::{ConnectionId, Now, Output, Server, Stage};
+use crate::{sessions, x509};
 
 /// Something that another thread wants done, on the thread that owns the sockets.
 pub(crate) type Job = Box<dyn FnOnce(&mut Front) + Send>;
@@ -43,8 +46,9 @@ pub(crate) struct Front {
     accepted: Arc<AtomicU64>,
     /// TLS, where connections have it.
     secure: Option<Arc<dyn SecureAccept>>,
-    /// `None` while the server is stopped.
-    listener: Option<TcpListener>,
+    /// Closed while the server is stopped.
+    listener: Listening,
+    address: SocketAddr,
     connections: BTreeMap<Token, Connection>,
     tokens: BTreeMap<ConnectionId, Token>,
     next_token: usize,
@@ -58,7 +62,10 @@ pub(crate) struct Front {
     /// When to try again to accept.
     accept_after: Option<Instant>,
     scratch: Vec<u8>,
-    pub(crate) latency: Duration,
+    latency: Duration,
+    faults: Arc<Plan>,
+    /// Connections whose faults want something done.
+    struck: BTreeSet<Token>,
     /// Nothing is accepted, read, answered or expired meanwhile.
     pub(crate) paused: bool,
     /// Connections are closed as soon as they are made.
@@ -74,6 +81,7 @@ impl Front {
         jobs: Receiver<Job>,
         accepted: Arc<AtomicU64>,
         secure: Option<Arc<dyn SecureAccept>>,
+        faults: Arc<Plan>,
     ) -> io::Result<(Self, Waker, SocketAddr)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -83,7 +91,8 @@ impl Front {
             server,
             accepted,
             secure,
-            listener: None,
+            listener: Listening::Closed,
+            address: listen,
             connections: BTreeMap::new(),
             tokens: BTreeMap::new(),
             next_token: FIRST_CONNECTION,
@@ -94,6 +103,8 @@ impl Front {
             accept_after: None,
             scratch: vec![0; READ_LEN],
             latency: Duration::ZERO,
+            faults,
+            struck: BTreeSet::new(),
             paused: false,
             refusing: false,
             ended: false,
@@ -118,14 +129,15 @@ impl Front {
 
     /// Opens the listener, on the same address as before if it had one.
     pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let mut listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
-        self.poll
-            .registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
-        self.listener = Some(listener);
+        // It may hold the port.
+        self.listener = Listening::Closed;
+        let registry = self.poll.registry();
+        (self.listener, self.address) = Listening::open(registry, LISTENER, address)?;
+        if self.faults.refuses() {
+            self.listener.refuse(self.address);
+        }
         self.acceptable = true;
-        Ok(address)
+        Ok(self.address)
     }
 
     /// Goes on with the state of before, as a process that was started again.
@@ -139,12 +151,12 @@ impl Front {
 
     /// Closes the listener and all connections.
     pub(crate) fn stop(&mut self) {
-        self.listener = None;
+        self.listener = Listening::Closed;
         self.cut();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.listener.is_none()
+        self.listener.is_closed()
     }
 
     /// Closes all connections at once; what they were to be sent is lost.
@@ -159,7 +171,8 @@ impl Front {
         self.readable.clear();
         self.unflushed.clear();
         self.timed.clear();
-        self.route(&mut server, now.instant);
+        self.struck.clear();
+        self.route(&mut server, now);
     }
 
     /// Expires a session, and sends on what comes of it.
@@ -168,7 +181,7 @@ impl Front {
         let mut server = lock(&server);
         let now = now();
         let was_alive = server.expire_session(now, session);
-        self.route(&mut server, now.instant);
+        self.route(&mut server, now);
         was_alive
     }
 
@@ -178,7 +191,88 @@ impl Front {
         let mut server = lock(&server);
         let now = now();
         server.set_read_only(now, read_only);
-        self.route(&mut server, now.instant);
+        self.route(&mut server, now);
+    }
+
+    /// Another latency from now on, for the connections that there are too.
+    pub(crate) fn set_latency(&mut self, latency: Duration) {
+        self.latency = latency;
+        let server = Arc::clone(&self.server);
+        self.refilter(&mut lock(&server), now(), |_| {});
+    }
+
+    /// Another script from now on, for the connections that there are too.
+    pub(crate) fn set_faults(&mut self, faults: Arc<Plan>) -> io::Result<()> {
+        let server = Arc::clone(&self.server);
+        let now = now();
+        let plan = Arc::clone(&faults);
+        self.faults = faults;
+        self.refilter(&mut lock(&server), now, |filter| {
+            filter.replace(now.instant, &plan);
+        });
+        match (&self.listener, self.faults.refuses()) {
+            (Listening::Open(_), true) => self.listener.refuse(self.address),
+            (Listening::Refusing { .. }, false) => {
+                self.listen(self.address)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn refilter(&mut self, server: &mut Server, now: Now, set: impl Fn(&mut Filter)) {
+        let tokens: Vec<_> = self.connections.keys().copied().collect();
+        for token in tokens {
+            self.filter(server, now, token, false, &set);
+        }
+        self.route(server, now);
+    }
+
+    /// Puts a connection under latency and script, unless it is under none and there is none.
+    fn filter(
+        &mut self,
+        server: &Server,
+        now: Now,
+        token: Token,
+        is_new: bool,
+        set: impl Fn(&mut Filter),
+    ) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        let is_needed = !self.faults.is_empty() || !self.latency.is_zero();
+        if !is_needed && !connection.has_filter() {
+            return;
+        }
+        let request_len_max = server.config().request_len_max;
+        let id = connection.id;
+        let make = || match is_new {
+            true => Filter::new(now.instant, &self.faults, Some(request_len_max)),
+            false => {
+                let session = speaker(server, id);
+                Filter::amid(now.instant, &self.faults, request_len_max, session)
+            }
+        };
+        let latency = self.latency;
+        connection.filter(now.instant, make, |filter| {
+            filter.latency(latency);
+            set(filter);
+        });
+        self.note(token);
+    }
+
+    /// A connection may have something to write, to read, to wait for, or to be done.
+    fn note(&mut self, token: Token) {
+        let Some(connection) = self.connections.get(&token) else {
+            return;
+        };
+        self.unflushed.insert(token);
+        if connection.next_deadline().is_some() {
+            self.timed.insert(token);
+        }
+        if connection.has_struck() {
+            self.struck.insert(token);
+        }
     }
 
     /// Jobs, events, time, connections, writes: in this order, with one look at the clock.
@@ -205,7 +299,8 @@ impl Front {
         if server.poll_timeout().is_some_and(|due| due <= now.instant) {
             server.handle_timeout(now);
         }
-        self.route(&mut server, now.instant);
+        self.release(now);
+        self.route(&mut server, now);
         self.accept(&mut server, now);
         for token in std::mem::take(&mut self.readable) {
             self.serve(&mut server, now, token);
@@ -220,10 +315,7 @@ impl Front {
         }
         self.accept_after = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                return;
-            };
-            match listener.accept() {
+            match self.listener.accept() {
                 Ok((stream, peer)) => self.admit(server, now, stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.acceptable = false;
@@ -265,7 +357,8 @@ impl Front {
         self.tokens.insert(id, token);
         self.connections
             .insert(token, Connection::new(stream, id, layer));
-        self.route(server, now.instant);
+        self.filter(server, now, token, true, |_| {});
+        self.route(server, now);
     }
 
     /// Gives the server what a connection has for it.
@@ -278,29 +371,41 @@ impl Front {
             {
                 let id = connection.id;
                 server.handle_bytes(now, id, &mut piece);
-                self.route(server, now.instant);
+                self.route(server, now);
             }
             let Some(connection) = self.connections.get_mut(&token) else {
                 return;
             };
-            if !connection.may_ask() && !connection.is_closed() {
-                // It has been asked enough; a write that makes room brings it back.
+            if connection.is_heard() {
+                let _ = connection.flush();
+                return self.remove(server, now, token);
+            }
+            if !connection.may_read() {
+                // It has been asked enough, or its faults have: a write or a moment that makes
+                // room brings it back.
                 return;
             }
-            let incoming = connection.read(&mut self.scratch);
-            // The layer below may have an answer of its own.
-            self.unflushed.insert(token);
+            let incoming = connection.read(now.instant, &mut self.scratch);
             if let Some(certificate) = connection.introduction()
                 && let Some(name) = x509::subject(certificate)
             {
                 server.add_identity(connection.id, "x509", &name);
             }
+            // The layer below may have an answer of its own.
+            self.note(token);
+            if self.struck.contains(&token) {
+                self.route(server, now);
+            }
+            let Some(connection) = self.connections.get_mut(&token) else {
+                return;
+            };
             match incoming {
                 Incoming::Some => {}
                 Incoming::Refused => {
                     server.close_connection(connection.id);
-                    return self.route(server, now.instant);
+                    return self.route(server, now);
                 }
+                Incoming::Nothing if connection.is_heard() => {}
                 Incoming::Nothing => return,
                 Incoming::End => {
                     // It may have closed its own end only, as one does behind a four-letter
@@ -313,22 +418,32 @@ impl Front {
         self.readable.insert(token);
     }
 
-    /// Writes what there is to write, and lets go of what is over.
-    fn flush(&mut self, now: Now) {
+    /// Lets faults go on whose moment has come, and brings back whoever waits for one.
+    fn release(&mut self, now: Now) {
         let Self {
             connections, timed, ..
         } = self;
         timed.retain(|token| deadline(connections, token).is_some());
-        let due = timed
-            .iter()
-            .filter(|token| deadline(connections, token).is_some_and(|due| due <= now.instant));
-        self.unflushed.extend(due);
+        let due = timed.iter().copied();
+        let due: Vec<_> = due
+            .filter(|token| deadline(connections, token).is_some_and(|due| due <= now.instant))
+            .collect();
+        for token in due {
+            if let Some(connection) = self.connections.get_mut(&token) {
+                connection.release(now.instant);
+                self.readable.insert(token);
+                self.note(token);
+            }
+        }
+    }
+
+    /// Writes what there is to write, and lets go of what is over.
+    fn flush(&mut self, now: Now) {
         let mut gone = Vec::new();
         for token in std::mem::take(&mut self.unflushed) {
             let Some(connection) = self.connections.get_mut(&token) else {
                 continue;
             };
-            connection.release(now.instant);
             let asked_enough = !connection.may_ask();
             if connection.flush().is_err() || connection.is_over(now.instant) {
                 gone.push(token);
@@ -351,28 +466,60 @@ impl Front {
         }
     }
 
-    /// Hands the server's outputs to their connections.
-    fn route(&mut self, server: &mut Server, now: Instant) {
-        while let Some(output) = server.poll_output() {
-            let (Output::Send(id, _) | Output::Close(id)) = &output;
-            let Some(token) = self.tokens.get(id) else {
-                continue;
+    /// Hands the server's outputs to their connections, and does what faults make of them.
+    fn route(&mut self, server: &mut Server, now: Now) {
+        loop {
+            while let Some(output) = server.poll_output() {
+                self.hand_over(server, now, output);
+            }
+            let Some(token) = self.struck.pop_first() else {
+                return;
             };
-            let Some(connection) = self.connections.get_mut(token) else {
-                continue;
-            };
-            self.unflushed.insert(*token);
-            match output {
-                Output::Send(id, frame) => {
-                    if !connection.send(now, self.latency, frame) {
-                        server.close_connection(id);
-                    }
+            self.obey(server, now, token);
+        }
+    }
+
+    fn hand_over(&mut self, server: &mut Server, now: Now, output: Output) {
+        let (Output::Send(id, _) | Output::Close(id)) = &output;
+        let Some(token) = self.tokens.get(id).copied() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        match output {
+            Output::Send(id, frame) => {
+                if !connection.send(now.instant, &frame) {
+                    server.close_connection(id);
                 }
-                Output::Close(_) => connection.close(now, self.latency),
             }
-            if connection.next_deadline().is_some() {
-                self.timed.insert(*token);
+            Output::Close(_) => connection.close(now.instant),
+        }
+        self.note(token);
+    }
+
+    /// Does what the faults of a connection want done.
+    fn obey(&mut self, server: &mut Server, now: Now, token: Token) {
+        while let Some(connection) = self.connections.get_mut(&token)
+            && let Some(action) = connection.poll_action()
+        {
+            let id = connection.id;
+            match action {
+                Action::Cut => {
+                    connection.cut(now.instant);
+                    server.handle_disconnected(now, id);
+                }
+                Action::Reset => {
+                    connection.reset();
+                    self.remove(server, now, token);
+                }
+                Action::Errand(errand) => {
+                    run_errand(server, now, &errand);
+                    connection.errand_done(now.instant);
+                    self.readable.insert(token);
+                }
             }
+            self.note(token);
         }
     }
 
@@ -399,6 +546,26 @@ impl Front {
             .min()?;
         Some(due.saturating_duration_since(now))
     }
+}
+
+/// Who speaks on a connection, once its handshake is over.
+fn speaker(server: &Server, id: ConnectionId) -> Option<Session> {
+    let Stage::Attached(id) = server.connections.get(&id)?.stage else {
+        return None;
+    };
+    let timeout = server.sessions.get(id)?.timeout;
+    Some(Session {
+        id,
+        password: sessions::password(id),
+        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+    })
+}
+
+/// Says something to the server over a connection of its own, whose answers nobody reads.
+fn run_errand(server: &mut Server, now: Now, errand: &Errand) {
+    let id = server.accept(now, Ipv4Addr::LOCALHOST.into());
+    server.handle_bytes(now, id, &mut BytesMut::from(&errand.request[..]));
+    server.handle_disconnected(now, id);
 }
 
 fn deadline(connections: &BTreeMap<Token, Connection>, token: &Token) -> Option<Instant> {

@@ -1,0 +1,154 @@
+//! One direction of a connection behind its faults: what is to come out, and when.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+/// How many times in a second a throttled direction lets something pass, if it lets so many bytes
+/// pass at all.
+const STEPS_PER_SECOND: u64 = 50;
+
+/// Something that happens in its place in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The source has come to its end.
+    End,
+    HalfClose,
+    Cut,
+    Reset,
+    Stall(Option<Duration>),
+    Hang(Option<Duration>),
+    Throttle(u64),
+    Expire,
+    Move,
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Bytes(Bytes),
+    Mark(Mark),
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    queue: VecDeque<(Instant, Due)>,
+    /// Bytes in the queue.
+    queued: usize,
+    /// Bytes that have entered the queue: where the next one stands in the stream.
+    pub(crate) entered: u64,
+    gate: Gate,
+    /// Bytes in a second.
+    rate: Option<u64>,
+    /// When the rate lets the next bytes pass.
+    next_at: Option<Instant>,
+    /// The end has come out: what enters behind it goes nowhere.
+    is_finished: bool,
+}
+
+/// Whether anything may come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    /// Stalled, for good without an end.
+    Shut(Option<Instant>),
+}
+
+impl Lane {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queued: 0,
+            entered: 0,
+            gate: Gate::Open,
+            rate: None,
+            next_at: None,
+            is_finished: false,
+        }
+    }
+
+    /// Something comes out when it is due, and never before what entered earlier.
+    pub(crate) fn put(&mut self, due: Instant, what: Due) {
+        if self.is_finished {
+            return;
+        }
+        let last = self.queue.back().map_or(due, |(last, _)| *last);
+        if let Due::Bytes(bytes) = &what {
+            self.queued += bytes.len();
+            self.entered += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        }
+        self.queue.push_back((due.max(last), what));
+    }
+
+    /// What comes out now.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Due> {
+        if self.next_due().is_none_or(|due| due > now) {
+            return None;
+        }
+        self.gate = Gate::Open;
+        match (self.rate, self.queue.front_mut()) {
+            (Some(rate), Some((_, Due::Bytes(bytes)))) => {
+                let step = rate.div_ceil(STEPS_PER_SECOND);
+                let len = usize::try_from(step).unwrap_or(usize::MAX).min(bytes.len());
+                let time = Duration::from_secs(1).mul_f64(len as f64 / rate as f64);
+                self.next_at = Some(self.next_at.unwrap_or(now).max(now) + time);
+                if len < bytes.len() {
+                    self.queued -= len;
+                    return Some(Due::Bytes(bytes.split_to(len)));
+                }
+            }
+            _ => {}
+        }
+        let (_, what) = self.queue.pop_front()?;
+        if let Due::Bytes(bytes) = &what {
+            self.queued -= bytes.remaining();
+        }
+        Some(what)
+    }
+
+    /// When something comes out next, if nothing else happens.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let (due, what) = self.queue.front()?;
+        let gate = match self.gate {
+            Gate::Open => *due,
+            Gate::Shut(until) => until?,
+        };
+        let rate = match (what, self.next_at) {
+            (Due::Bytes(_), Some(next)) => next,
+            _ => *due,
+        };
+        Some((*due).max(gate).max(rate))
+    }
+
+    pub(crate) fn throttle(&mut self, rate: u64) {
+        self.rate = Some(rate.max(1));
+    }
+
+    pub(crate) fn shut(&mut self, until: Option<Instant>) {
+        self.gate = Gate::Shut(until);
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.gate = Gate::Open;
+    }
+
+    /// Lets everything go at its own pace again; what was still to happen by a fault does not.
+    pub(crate) fn mend(&mut self) {
+        self.open();
+        (self.rate, self.next_at) = (None, None);
+        self.queue
+            .retain(|(_, what)| matches!(what, Due::Bytes(_) | Due::Mark(Mark::End)));
+    }
+
+    /// Nothing comes out any more, and what is there is thrown away.
+    pub(crate) fn finish(&mut self) {
+        self.is_finished = true;
+        self.queue.clear();
+        self.queued = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queued
+    }
+}
