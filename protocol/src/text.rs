@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 /// Decodes leniently: plain UTF-8 is borrowed, surrogate pairs of three bytes each are joined,
-/// everything else that is malformed becomes U+FFFD, one for each byte that fits nowhere.
+/// everything else that is malformed becomes U+FFFD, one for each byte that fits nowhere and, as
+/// Java has it, one for a surrogate that stands alone.
 pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -28,6 +29,11 @@ fn decode_malformed(bytes: &[u8]) -> String {
     while !rest.is_empty() {
         if let Some((pair, tail)) = surrogate_pair(rest) {
             text.push(pair);
+            rest = tail;
+            continue;
+        }
+        if let Some(tail) = lone_surrogate(rest) {
+            text.push(char::REPLACEMENT_CHARACTER);
             rest = tail;
             continue;
         }
@@ -61,6 +67,15 @@ fn surrogate_pair(bytes: &[u8]) -> Option<(char, &[u8])> {
     char::from_u32(0x1_0000 + (high << 10) + low).map(|c| (c, tail))
 }
 
+/// What follows a surrogate of three bytes.
+fn lone_surrogate(bytes: &[u8]) -> Option<&[u8]> {
+    let (surrogate, tail) = bytes.split_at_checked(3)?;
+    let [SURROGATE_LEAD, b1, b2] = *surrogate else {
+        return None;
+    };
+    (b1 & 0xE0 == 0xA0 && b2 & 0xC0 == 0x80).then_some(tail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::decode;
@@ -90,6 +105,7 @@ mod tests {
         ] {
             assert!(decode(bytes).contains('\u{FFFD}'), "{bytes:?}");
         }
+        assert_eq!(decode(b"a\xED\xA0\x80b"), "a\u{FFFD}b");
         // A three-byte character that only begins like a surrogate is left alone.
         assert_eq!(decode(b"\xED\x80\x80\xFF"), "\u{D000}\u{FFFD}");
     }

@@ -6,27 +6,6 @@ use crate::processor::{Applied, malformed};
 use crate::reply::Reply;
 use crate::transaction::Transaction;
 
-/// One read of a multiRead.
-#[derive(Debug)]
-pub(crate) struct Read<'a> {
-    /// getData or getChildren.
-    pub(crate) op: i32,
-    pub(crate) path: incoming::NullablePath<'a>,
-}
-
-/// Reads the whole list before anything is done. Any other operation in it spoils it.
-pub(crate) fn reads<'a>(reader: &mut Reader<'a>) -> Result<Vec<Read<'a>>, ErrorCode> {
-    let mut reads = Vec::new();
-    while let Some(op) = malformed(incoming::multi_header(reader))? {
-        if !matches!(op, op::GET_DATA | op::GET_CHILDREN) {
-            return Err(ErrorCode::MarshallingError);
-        }
-        let (path, _) = malformed(incoming::path_and_watch(reader))?;
-        reads.push(Read { op, path });
-    }
-    Ok(reads)
-}
-
 /// Applies a multi and writes its results, or why there are none.
 ///
 /// `Applied::Failed` means that the transaction is to be rolled back and that the reply is
@@ -78,14 +57,14 @@ pub(crate) enum Write<'a> {
     Delete(incoming::NullablePath<'a>, i32),
     SetData(incoming::SetData<'a>),
     Check(incoming::NullablePath<'a>, i32),
-    /// A read. A list of nothing else is taken in before it is refused, which shows in the
-    /// transaction number if a path is null.
-    NotOne(incoming::NullablePath<'a>),
+    /// A read: getData or getChildren. A multi of nothing else is taken in before it is refused,
+    /// which shows in the transaction number if a path is null.
+    NotOne(i32, incoming::NullablePath<'a>),
 }
 
-/// Reads the whole list before anything is done. Any other operation in it spoils it, and so
-/// does one that the server does not know.
-pub(crate) fn writes<'a>(
+/// Reads the whole list of a multi or a multiRead before anything is done. Any other operation in
+/// it spoils it, and so do one that the server does not know and reads among writes.
+pub(crate) fn list<'a>(
     reader: &mut Reader<'a>,
     unknown_operations: &[i32],
 ) -> Result<Vec<Write<'a>>, ErrorCode> {
@@ -112,14 +91,14 @@ pub(crate) fn writes<'a>(
             }
             op::GET_DATA | op::GET_CHILDREN => {
                 let (path, _) = malformed(incoming::path_and_watch(reader))?;
-                Write::NotOne(path)
+                Write::NotOne(op, path)
             }
             _ => return Err(ErrorCode::MarshallingError),
         });
     }
     let reads = writes
         .iter()
-        .filter(|write| matches!(write, Write::NotOne(_)))
+        .filter(|write| matches!(write, Write::NotOne(..)))
         .count();
     if reads > 0 && reads < writes.len() {
         return Err(ErrorCode::MarshallingError);
@@ -134,7 +113,7 @@ impl Write<'_> {
             | Self::Delete(path, _)
             | Self::SetData(incoming::SetData { path, .. })
             | Self::Check(path, _)
-            | Self::NotOne(path) => path.is_none(),
+            | Self::NotOne(_, path) => path.is_none(),
         }
     }
 
@@ -142,13 +121,13 @@ impl Write<'_> {
         match self {
             Self::Create(op, create) => {
                 // In a multi the flags decide, and not the operation. Only createTTL brings a
-                // time to live; wherever it does not fit the flags, the server stumbles.
+                // time to live; without one that the flags ask for, the server stumbles.
                 let by_flags = match create.flags {
                     4 => op::CREATE_CONTAINER,
                     5 | 6 => op::CREATE_TTL,
                     _ => op::CREATE,
                 };
-                if (by_flags == op::CREATE_TTL) != (*op == op::CREATE_TTL) {
+                if by_flags == op::CREATE_TTL && *op != op::CREATE_TTL {
                     return Err(ErrorCode::MarshallingError);
                 }
                 let (path, stat) = transaction.create(create, by_flags)?;
@@ -174,7 +153,7 @@ impl Write<'_> {
                 transaction.check(path, *version)?;
                 reply.put_multi_header(op::CHECK, false, 0);
             }
-            Self::NotOne(_) => return Err(ErrorCode::MarshallingError),
+            Self::NotOne(..) => return Err(ErrorCode::MarshallingError),
         }
         Ok(())
     }

@@ -68,6 +68,17 @@ impl Server {
                 );
             }
             op::RECONFIG => self.reconfigure(now, connection, xid, reader),
+            DELETE_CONTAINER => {
+                // It takes the whole frame for the path, and that has a zero byte in it.
+                self.next_stamp(now);
+                let result = Err(ErrorCode::BadArguments);
+                self.answer(connection, xid, result, Reply::new());
+            }
+            CREATE_SESSION if reader.i32("timeout").is_err() => {
+                self.next_stamp(now);
+                let result = Err(ErrorCode::MarshallingError);
+                self.answer(connection, xid, result, Reply::new());
+            }
             op::EXISTS
             | op::GET_DATA
             | op::GET_ACL
@@ -85,7 +96,11 @@ impl Server {
             | op::REMOVE_WATCHES => {
                 let mut reply = Reply::new();
                 let result = self.read((connection, session), op, reader, &mut reply);
-                self.answer(connection, xid, result, reply);
+                match op {
+                    // What was read before it stumbled is sent.
+                    op::MULTI_READ => self.answer_whole(connection, xid, result, reply),
+                    _ => self.answer(connection, xid, result, reply),
+                }
             }
             _ => self.refuse(connection, xid),
         }
@@ -101,6 +116,21 @@ impl Server {
     ) {
         let (zxid, err) = (self.last_zxid, code(result));
         self.reply(connection, ReplyHeader { xid, zxid, err }, reply);
+    }
+
+    /// The same, with whatever stands in the body even behind an error.
+    fn answer_whole(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        result: Result<(), ErrorCode>,
+        reply: Reply,
+    ) {
+        let (zxid, err) = (self.last_zxid, code(result));
+        self.send(
+            connection,
+            reply.finish_whole(ReplyHeader { xid, zxid, err }),
+        );
     }
 
     /// What a server says to an operation that it does not know. The session stays.
@@ -172,14 +202,16 @@ impl Server {
         }
         let mut reply = Reply::new();
         let multi = (header.op == op::MULTI)
-            .then(|| multi::writes(&mut reader, &self.config.unknown_operations));
+            .then(|| multi::list(&mut reader, &self.config.unknown_operations));
         if let Some(Ok(writes)) = &multi
             && writes.iter().any(multi::Write::lacks_path)
         {
-            // A real server stumbles over this when it has a number but no transaction yet.
+            // A real server stumbles over this when it has a number but no transaction yet, and
+            // an empty list of results to send.
             self.waste_zxid();
+            multi::put_end(&mut reply);
             let result = Err(ErrorCode::MarshallingError);
-            return self.answer(connection, header.xid, result, reply);
+            return self.answer_whole(connection, header.xid, result, reply);
         }
         let (result, changes) = self.transact(now, caller, |mut transaction| {
             let result = match multi {
@@ -337,15 +369,19 @@ impl Server {
         reader: &mut Reader<'_>,
         reply: &mut Reply,
     ) -> Result<(), ErrorCode> {
-        for read in multi::reads(reader)? {
+        for read in multi::list(reader, &self.config.unknown_operations)? {
             if reply.is_too_long() {
                 return Err(ErrorCode::MarshallingError);
             }
-            let path = required(read.path)?;
+            // A list of writes is taken in as well, and stumbled over like a null path.
+            let multi::Write::NotOne(op, Some(path)) = read else {
+                multi::put_end(reply);
+                return Err(ErrorCode::MarshallingError);
+            };
             match self.readable(connection, &path) {
                 Ok(node) => {
-                    reply.put_multi_header(read.op, false, 0);
-                    match read.op {
+                    reply.put_multi_header(op, false, 0);
+                    match op {
                         op::GET_DATA => get_data(node, reply),
                         _ => get_children(node, reply),
                     }
@@ -384,6 +420,13 @@ impl Server {
         Ok(&known.identities)
     }
 }
+
+/// The handshake's own operation, which clients have no use for. A server takes it from them, and
+/// looks for a time-out in it.
+const CREATE_SESSION: i32 = -10;
+
+/// What removes containers, which a server asks itself for.
+const DELETE_CONTAINER: i32 = 20;
 
 /// What became of a write that could be carried out.
 pub(crate) enum Applied {

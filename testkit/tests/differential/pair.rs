@@ -1,0 +1,129 @@
+//! A real server and fake ones that run the same programs.
+
+use std::thread;
+use std::time::Duration;
+
+use homing_testkit::{FakeServer, ServerConfig, real};
+
+use crate::dialect;
+use crate::known::RESERVED;
+use crate::program::Program;
+use crate::side::{SUPER_DIGEST, Side};
+
+/// One real server, which serves for all programs, and what it takes to start a fake one like it
+/// for each.
+pub(crate) struct Pair {
+    server: real::ZooKeeper,
+    real: Side,
+    config: ServerConfig,
+}
+
+/// Where two runs of a program differ, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// The number of the step.
+    pub(crate) step: usize,
+    pub(crate) real: String,
+    pub(crate) fake: String,
+}
+
+/// Nothing expires or is reaped while a program runs.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+impl Pair {
+    /// `None` where there is no real server to be had, or none whose dialect is known.
+    pub(crate) fn start() -> Option<Self> {
+        real::requirement()?;
+        let super_digest = "zookeeper.DigestAuthenticationProvider.superDigest";
+        let server = real::ZooKeeper::builder()
+            .tick_time(Duration::from_secs(2))
+            .system_property(super_digest, SUPER_DIGEST)
+            .system_property("zookeeper.enforceQuota", "true")
+            .system_property("znode.container.checkIntervalMs", "1000000000")
+            .start()
+            .unwrap();
+        let config = dialect::config(&server);
+        let mut config = config.unwrap_or_else(|why| panic!("{why}"));
+        config.extended_types_enabled = true;
+        config.enforce_quota = true;
+        config.container_check_interval = NEVER;
+        config.super_digest = Some(SUPER_DIGEST.into());
+        let mut real = Side::new(server.addr());
+        real.clear();
+        Some(Self {
+            server,
+            real,
+            config,
+        })
+    }
+
+    /// Runs a program on both and says where they differ first.
+    pub(crate) fn difference(&mut self, program: &Program) -> Option<Difference> {
+        let (real, fake) = self.run(program);
+        // One that has nothing to say any more is shorter.
+        let len = real.len().max(fake.len());
+        let at = |side: &[String], step| side.get(step).cloned().unwrap_or_default();
+        (0..len).find_map(|step| {
+            let (real, fake) = (at(&real, step), at(&fake, step));
+            (real != fake).then_some(Difference { step, real, fake })
+        })
+    }
+
+    fn run(&mut self, program: &Program) -> (Vec<String>, Vec<String>) {
+        self.real.begin();
+        let fake = self.fake();
+        let mut fake_side = Side::new(fake.addr());
+        fake_side.begin();
+        for (path, counter) in RESERVED.into_iter().zip(self.real.create_counters()) {
+            assert!(fake.with_server(|server| server.set_create_counter(path, counter)));
+        }
+        let both = thread::scope(|scope| {
+            let fake = scope.spawn(|| fake_side.run(program));
+            (self.real.run(program), fake.join().unwrap())
+        });
+        self.real.clear();
+        both
+    }
+
+    fn fake(&self) -> FakeServer {
+        let settings = self.config.clone();
+        let builder = FakeServer::builder().config(|config| *config = settings);
+        builder.start().unwrap()
+    }
+
+    /// What a program does, act by act, up to the first difference.
+    pub(crate) fn tell(&mut self, program: &Program) -> String {
+        let (real, fake) = self.run(program);
+        let mut told = String::new();
+        for (step, acts) in program.steps().into_iter().enumerate() {
+            for act in &program.0[acts] {
+                told += &format!("{act}\n");
+            }
+            let [real, fake] = [&real, &fake].map(|side| side.get(step));
+            let said = |said: Option<&String>| said.cloned().unwrap_or_default();
+            if real == fake {
+                told += &format!("    {}\n", said(real));
+                continue;
+            }
+            told += &format!("  real:\n    {}\n  fake:\n    {}\n", said(real), said(fake));
+            break;
+        }
+        told
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        if thread::panicking() && self.server.ask("ruok").is_err() {
+            // It is dead, which it may have something to say about.
+            let log = self.server.log();
+            let from = log.len().saturating_sub(LOG_SHOWN);
+            println!(
+                "the real server's log:\n{}",
+                String::from_utf8_lossy(&log.as_bytes()[from..])
+            );
+        }
+    }
+}
+
+const LOG_SHOWN: usize = 4000;
