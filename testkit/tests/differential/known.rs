@@ -169,20 +169,6 @@ fn put_multi_header(body: &mut BytesMut, op: i32, done: bool) {
     body.put_i32(-1);
 }
 
-impl Body {
-    /// How long the whole frame is to be made.
-    fn fill(&self) -> Option<usize> {
-        let fields: Vec<&Field> = match self {
-            Self::Fields(fields) => fields.iter().collect(),
-            Self::Ops(ops) => ops.iter().flat_map(|(_, fields)| fields).collect(),
-        };
-        fields.into_iter().find_map(|field| match field {
-            Field::Fill(len) => Some(*len),
-            _ => None,
-        })
-    }
-}
-
 // ---- what comes back ---------------------------------------------------------------------------
 
 impl Known {

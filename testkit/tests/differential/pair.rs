@@ -117,13 +117,11 @@ impl Drop for Pair {
         if thread::panicking() && self.server.ask("ruok").is_err() {
             // It is dead, which it may have something to say about.
             let log = self.server.log();
-            let from = log.len().saturating_sub(LOG_SHOWN);
-            println!(
-                "the real server's log:\n{}",
-                String::from_utf8_lossy(&log.as_bytes()[from..])
-            );
+            let lines: Vec<_> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("the real server's log ends with:\n{}", last.join("\n"));
         }
     }
 }
 
-const LOG_SHOWN: usize = 4000;
+const LOG_LINES_SHOWN: usize = 40;

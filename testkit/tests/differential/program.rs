@@ -151,10 +151,26 @@ impl Request {
         )
     }
 
-    /// Whether its answer comes in its turn and the connection goes on after it.
+    /// Whether its answer comes in its turn and the connection goes on after it. One that is too
+    /// long takes the answers to earlier ones away with the connection.
     pub(crate) fn is_orderly(&self) -> bool {
         let known = NAMES.iter().any(|(_, op)| *op == self.op);
-        known && !matches!(self.op, op::AUTH | op::SASL | op::CLOSE_SESSION)
+        let fits = self.body.fill().is_none();
+        known && fits && !matches!(self.op, op::AUTH | op::SASL | op::CLOSE_SESSION)
+    }
+}
+
+impl Body {
+    /// How long the whole frame is to be made.
+    pub(crate) fn fill(&self) -> Option<usize> {
+        let fields: Vec<&Field> = match self {
+            Self::Fields(fields) => fields.iter().collect(),
+            Self::Ops(ops) => ops.iter().flat_map(|(_, fields)| fields).collect(),
+        };
+        fields.into_iter().find_map(|field| match field {
+            Field::Fill(len) => Some(*len),
+            _ => None,
+        })
     }
 }
 
