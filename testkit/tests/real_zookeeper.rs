@@ -77,6 +77,7 @@ fn settings_reach_the_server() {
         .tick_time(Duration::from_millis(300))
         .property("maxSessionTimeout", "60000")
         .system_property("org.slf4j.simpleLogger.defaultLogLevel", "info")
+        .jvm_option("-Duser.name=somebody")
         .start()
         .unwrap();
     let settings = server.ask("conf").unwrap();
@@ -88,6 +89,8 @@ fn settings_reach_the_server() {
         assert!(settings.lines().any(|l| l == line), "{line}: {settings}");
     }
     assert!(server.log().contains("INFO"), "{}", server.log());
+    let environment = server.ask("envi").unwrap();
+    assert!(environment.contains("user.name=somebody"), "{environment}");
     assert_eq!(server.connect_string(), server.addr().to_string());
     assert!(server.version().starts_with("3."), "{}", server.version());
 }
