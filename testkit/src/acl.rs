@@ -7,7 +7,7 @@ use homing_protocol::incoming::AclEntry;
 use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
 
 /// The identities of one connection. They are lost with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Identities {
     /// No duplicates, in the order in which they were added.
     ids: Vec<Id>,

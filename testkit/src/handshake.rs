@@ -16,6 +16,9 @@ impl Server {
         let Ok(request) = ConnectRequest::decode(frame) else {
             return self.close_connection(connection);
         };
+        if !self.is_serving() {
+            return self.close_connection(connection);
+        }
         let is_read_only = self.is_read_only_at(connection);
         let verdict = match is_read_only {
             true => self.judge(&request),
@@ -32,27 +35,59 @@ impl Server {
         let timeout = self.config.session_timeout(wanted);
         let session = match request.session_id {
             0 if is_read_only => Some(self.begin_local_session(now, connection, timeout)),
+            0 if self.replica.is_some() => {
+                let greeting = Greeting::new(self.sessions.next_id(), timeout, &request);
+                return self.propose_session(connection, greeting);
+            }
             0 => Some(self.begin_session(now, connection, timeout)),
             // What was begun without a quorum is unknown to those who have one.
             session if self.sessions.is_local(session) != is_read_only => None,
+            session if self.replica.is_some() && !is_read_only => {
+                self.close_others(session);
+                if request.password == sessions::password(session) {
+                    let greeting = Greeting::new(session, timeout, &request);
+                    return self.propose_return(connection, greeting);
+                }
+                None
+            }
             session => self.take_up(now, session, &request, timeout),
         };
-        let Some(session) = session else {
-            let gone = ConnectResponse {
-                read_only: mirrored(&request, is_read_only),
-                ..ConnectResponse::EXPIRED
-            };
-            self.send(connection, reply::bare(&gone));
-            return self.close_connection(connection);
-        };
+        let greeting = Greeting::new(session.unwrap_or(0), timeout, &request);
+        match session {
+            Some(_) => self.welcome(connection, greeting),
+            None => self.turn_away(connection, greeting),
+        }
+    }
+
+    /// The session begins or goes on.
+    pub(crate) fn welcome(&mut self, connection: ConnectionId, greeting: Greeting) {
+        let Greeting {
+            session, timeout, ..
+        } = greeting;
         self.attach(connection, session);
         let response = ConnectResponse {
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: session,
             password: sessions::password(session),
-            read_only: mirrored(&request, is_read_only),
+            read_only: self.mirrored(connection, greeting),
         };
         self.send(connection, reply::bare(&response));
+    }
+
+    /// There is no such session any more.
+    pub(crate) fn turn_away(&mut self, connection: ConnectionId, greeting: Greeting) {
+        let gone = ConnectResponse {
+            read_only: self.mirrored(connection, greeting),
+            ..ConnectResponse::EXPIRED
+        };
+        self.send(connection, reply::bare(&gone));
+        self.close_connection(connection);
+    }
+
+    /// The byte is there if the client sent its own.
+    fn mirrored(&self, connection: ConnectionId, greeting: Greeting) -> Option<bool> {
+        let is_read_only = self.is_read_only_at(connection);
+        greeting.knows_read_only.then_some(is_read_only)
     }
 
     /// A new session is a transaction of its own.
@@ -83,7 +118,21 @@ impl Server {
     }
 }
 
-/// The byte is there if the client sent its own.
-fn mirrored(request: &ConnectRequest, is_read_only: bool) -> Option<bool> {
-    request.read_only.map(|_| is_read_only)
+/// What is to be answered to a handshake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Greeting {
+    pub(crate) session: i64,
+    pub(crate) timeout: Duration,
+    /// The client has sent the byte that older ones do not know.
+    knows_read_only: bool,
+}
+
+impl Greeting {
+    fn new(session: i64, timeout: Duration, request: &ConnectRequest) -> Self {
+        Self {
+            session,
+            timeout,
+            knows_read_only: request.read_only.is_some(),
+        }
+    }
 }

@@ -53,6 +53,7 @@ mod config;
 mod connection;
 mod cuts;
 mod dialect;
+mod ensemble;
 mod fake;
 pub mod faults;
 mod handshake;
@@ -63,6 +64,7 @@ mod processor;
 mod quota;
 mod read_only;
 mod reaper;
+mod replica;
 mod reply;
 mod sasl;
 mod server;
@@ -80,6 +82,7 @@ pub mod real;
 
 pub use config::ServerConfig;
 pub use dialect::{Dialect, UnknownDialect};
+pub use ensemble::{Ensemble, Fate};
 pub use fake::{FakeServer, FakeServerBuilder};
 #[cfg(feature = "tls")]
 pub use homing_transport_tls::{ClientAuth, TlsServer};

@@ -9,10 +9,12 @@ use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::multi;
 use crate::read_only;
+use crate::replica;
 use crate::reply::Reply;
-use crate::server::{ConnectionId, Now, Server};
+use crate::server::{Asker, ConnectionId, Now, Server};
 use crate::transaction::Transaction;
 use crate::tree::Node;
+use crate::watches::Change;
 
 impl Server {
     /// Handles a frame of a connection that speaks for a session.
@@ -24,11 +26,24 @@ impl Server {
         frame: &Bytes,
     ) {
         let mut reader = Reader::new(frame);
-        let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
+        let Ok(RequestHeader { op, .. }) = RequestHeader::read(&mut reader) else {
             return self.close_connection(connection);
         };
         self.requests_received += 1;
-        self.sessions.touch(session, now.instant);
+        self.touch(now, session);
+        if self.replica.is_some() && !self.may_pass(connection, op, frame) {
+            return;
+        }
+        self.serve(now, (connection, session), frame);
+    }
+
+    /// Handles a frame whose turn it is.
+    pub(crate) fn serve(&mut self, now: Now, caller: (ConnectionId, i64), frame: &Bytes) {
+        let (connection, session) = caller;
+        let mut reader = Reader::new(frame);
+        let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
+            return self.close_connection(connection);
+        };
         match op {
             op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
             op::AUTH => self.authenticate(connection, xid, reader),
@@ -47,6 +62,9 @@ impl Server {
                 // Whatever number the ping had, its answer has this one.
                 self.answer(connection, xid::PING, Ok(()), Reply::new());
             }
+            op if self.has_leader(session) && replica::is_for_all(op) => {
+                self.propose(connection, session, RequestHeader { xid, op }, frame);
+            }
             op::CLOSE_SESSION => {
                 self.end_session(now, session);
                 self.answer(connection, xid, Ok(()), Reply::new());
@@ -60,24 +78,15 @@ impl Server {
             | op::SET_DATA
             | op::SET_ACL
             | op::MULTI => {
-                self.write(
-                    now,
-                    (connection, session),
-                    RequestHeader { xid, op },
-                    reader,
-                );
+                self.write(now, caller, RequestHeader { xid, op }, reader);
             }
             op::RECONFIG => self.reconfigure(now, connection, xid, reader),
             DELETE_CONTAINER => {
                 // It takes the whole frame for the path, and that has a zero byte in it.
-                self.next_stamp(now);
-                let result = Err(ErrorCode::BadArguments);
-                self.answer(connection, xid, result, Reply::new());
+                self.stumble(now, connection, xid, ErrorCode::BadArguments);
             }
             CREATE_SESSION if reader.i32("timeout").is_err() => {
-                self.next_stamp(now);
-                let result = Err(ErrorCode::MarshallingError);
-                self.answer(connection, xid, result, Reply::new());
+                self.stumble(now, connection, xid, ErrorCode::MarshallingError);
             }
             op::EXISTS
             | op::GET_DATA
@@ -95,7 +104,7 @@ impl Server {
             | op::CHECK_WATCHES
             | op::REMOVE_WATCHES => {
                 let mut reply = Reply::new();
-                let result = self.read((connection, session), op, reader, &mut reply);
+                let result = self.read(caller, op, reader, &mut reply);
                 match op {
                     // What was read before it stumbled is sent.
                     op::MULTI_READ => self.answer_whole(connection, xid, result, reply),
@@ -107,7 +116,7 @@ impl Server {
     }
 
     /// A reply that shows the last transaction, as nearly all do.
-    fn answer(
+    pub(crate) fn answer(
         &mut self,
         connection: ConnectionId,
         xid: i32,
@@ -176,33 +185,57 @@ impl Server {
         xid: i32,
         mut reader: Reader<'_>,
     ) {
-        let read = malformed(incoming::reconfig(&mut reader));
-        let result = read.and_then(|()| {
-            self.next_stamp(now);
-            Err(match self.config.reconfig_enabled {
-                true => ErrorCode::Unimplemented,
-                false => ErrorCode::ReconfigDisabled,
-            })
-        });
-        self.answer(connection, xid, result, Reply::new());
+        if let Err(error) = malformed(incoming::reconfig(&mut reader)) {
+            return self.answer(connection, xid, Err(error), Reply::new());
+        }
+        let error = match self.config.reconfig_enabled {
+            true => ErrorCode::Unimplemented,
+            false => ErrorCode::ReconfigDisabled,
+        };
+        self.stumble(now, connection, xid, error);
     }
 
-    /// A write takes a transaction number whether it succeeds, fails, or cannot even be read.
+    /// An error that takes a number.
+    fn stumble(&mut self, now: Now, connection: ConnectionId, xid: i32, error: ErrorCode) {
+        if self.replica.is_some() {
+            return self.propose_refusal(connection, xid, error);
+        }
+        self.next_stamp(now);
+        self.answer(connection, xid, Err(error), Reply::new());
+    }
+
     fn write(
         &mut self,
         now: Now,
         caller: (ConnectionId, i64),
         header: RequestHeader,
-        mut reader: Reader<'_>,
+        reader: Reader<'_>,
     ) {
-        let (connection, _) = caller;
+        let (connection, session) = caller;
         let cut = self.cuts.next();
         if cut == Some(Cut::Before) {
             return self.close_connection(connection);
         }
+        let asker = Asker::Here(connection, session);
+        let outcome = self.carry_out(now, asker, header.op, reader);
+        let lost = cut == Some(Cut::After);
+        self.tell(Some(connection), header.xid, outcome, lost);
+    }
+
+    /// A write takes a transaction number whether it succeeds, fails, or cannot even be read.
+    pub(crate) fn carry_out(
+        &mut self,
+        now: Now,
+        asker: Asker<'_>,
+        op: i32,
+        mut reader: Reader<'_>,
+    ) -> Outcome {
         let mut reply = Reply::new();
-        let multi = (header.op == op::MULTI)
-            .then(|| multi::list(&mut reader, &self.config.unknown_operations));
+        let unknown = match asker {
+            Asker::Here(..) => &self.config.unknown_operations[..],
+            Asker::Elsewhere(_, rules) => &rules.unknown_operations,
+        };
+        let multi = (op == op::MULTI).then(|| multi::list(&mut reader, unknown));
         if let Some(Ok(writes)) = &multi
             && writes.iter().any(multi::Write::lacks_path)
         {
@@ -210,15 +243,18 @@ impl Server {
             // an empty list of results to send.
             self.waste_zxid();
             multi::put_end(&mut reply);
-            let result = Err(ErrorCode::MarshallingError);
-            return self.answer_whole(connection, header.xid, result, reply);
+            return Outcome {
+                reply,
+                is_whole: true,
+                ..Outcome::failure(ErrorCode::MarshallingError)
+            };
         }
-        let (result, changes) = self.transact(now, caller, |mut transaction| {
+        let (result, changes) = self.transact(now, asker, |mut transaction| {
             let result = match multi {
                 Some(writes) => {
                     writes.and_then(|writes| multi::apply(&mut transaction, &writes, &mut reply))
                 }
-                None => apply(&mut transaction, header.op, reader, &mut reply),
+                None => apply(&mut transaction, op, reader, &mut reply),
             };
             match result {
                 Ok(Applied::Done) => (Ok(()), transaction.commit()),
@@ -233,12 +269,36 @@ impl Server {
                 }
             }
         });
-        let lost = cut == Some(Cut::After);
-        self.announce(&changes, lost.then_some(connection));
-        if lost {
-            return self.close_connection(connection);
+        Outcome {
+            result,
+            changes,
+            reply,
+            is_whole: false,
         }
-        self.answer(connection, header.xid, result, reply);
+    }
+
+    /// Tells whoever watches of a write, and then the connection that has asked for it, if it is
+    /// one of this server's; that one is closed instead where its answer is to be lost.
+    pub(crate) fn tell(
+        &mut self,
+        asker: Option<ConnectionId>,
+        xid: i32,
+        outcome: Outcome,
+        lost: bool,
+    ) {
+        let Outcome {
+            result,
+            changes,
+            reply,
+            is_whole,
+        } = outcome;
+        self.announce(&changes, asker.filter(|_| lost));
+        match asker {
+            Some(connection) if lost => self.close_connection(connection),
+            Some(connection) if is_whole => self.answer_whole(connection, xid, result, reply),
+            Some(connection) => self.answer(connection, xid, result, reply),
+            None => {}
+        }
     }
 
     /// Everything that takes no transaction.
@@ -282,13 +342,8 @@ impl Server {
                 Ok(())
             }
             op::SYNC => {
-                // There is no leader to catch up with. The path comes back, null included.
-                let path = malformed(incoming::path(reader))?;
-                match path {
-                    Some(path) => reply.put_string(&path),
-                    None => reply.put_buffer(None),
-                }
-                Ok(())
+                // There is no leader to catch up with.
+                replica::sync(reader, reply)
             }
             op::MULTI_READ => self.multi_read(connection, reader, reply),
             op::GET_EPHEMERALS => {
@@ -427,6 +482,28 @@ const CREATE_SESSION: i32 = -10;
 
 /// What removes containers, which a server asks itself for.
 const DELETE_CONTAINER: i32 = 20;
+
+/// What became of a write, for the one who asked and for those who watch.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    result: Result<(), ErrorCode>,
+    changes: Vec<Change>,
+    reply: Reply,
+    /// What stands in the reply is sent even behind an error.
+    is_whole: bool,
+}
+
+impl Outcome {
+    /// Nothing was changed.
+    pub(crate) fn failure(error: ErrorCode) -> Self {
+        Self {
+            result: Err(error),
+            changes: Vec::new(),
+            reply: Reply::new(),
+            is_whole: false,
+        }
+    }
+}
 
 /// What became of a write that could be carried out.
 pub(crate) enum Applied {

@@ -1,5 +1,6 @@
 //! Containers that have served their purpose, and nodes whose time to live is over.
 
+use crate::replica::Role;
 use crate::server::{Now, Server};
 use crate::tree::{Kind, Node};
 
@@ -10,7 +11,7 @@ const REAPED_MAX: usize = 10_000;
 impl Server {
     /// Reaps what can be reaped, once in each interval.
     pub(crate) fn reap(&mut self, now: Now) {
-        if self.next_reaping.is_none_or(|due| due > now.instant) {
+        if self.next_reaping.is_none_or(|due| due > now.instant) || !self.may_reap() {
             return;
         }
         // Intervals that were slept through are not made up for.
@@ -26,8 +27,18 @@ impl Server {
             .take(REAPED_MAX)
             .collect();
         for path in due {
-            self.remove_nodes(now, &[path]);
+            if self.replica.is_some() {
+                self.propose_reaping(path);
+            } else {
+                self.remove_nodes(now, &[path]);
+            }
         }
+    }
+
+    /// Whether it is for this server to reap: the leader does it for all.
+    pub(crate) fn may_reap(&self) -> bool {
+        let replica = self.replica.as_ref();
+        !self.is_read_only && replica.is_none_or(|replica| replica.role == Role::Leading)
     }
 
     fn is_over(&self, node: &Node, now: Now) -> bool {

@@ -11,6 +11,7 @@ use homing_protocol::{Acl, EventType, ReplyHeader, Stat, frame, permission};
 use crate::acl::Identities;
 use crate::config::ServerConfig;
 use crate::cuts::Cuts;
+use crate::replica::Replica;
 use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
 use crate::sessions::Sessions;
@@ -149,13 +150,15 @@ pub struct Server {
     pub(crate) last_zxid: i64,
     /// The last number that was given out. It runs ahead where a request took one and then was
     /// no transaction.
-    zxid_counter: i64,
+    pub(crate) zxid_counter: i64,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) cuts: Cuts,
     /// Proofs of this side are wrong.
     pub(crate) lies_in_sasl: bool,
     /// It has lost its quorum; connections know it of themselves.
     pub(crate) is_read_only: bool,
+    /// What it has besides as a member of an ensemble.
+    pub(crate) replica: Option<Box<Replica>>,
     next_connection: ConnectionId,
     /// Connections that owe a handshake, and until when.
     handshakes_due: BTreeSet<(Instant, ConnectionId)>,
@@ -177,11 +180,29 @@ pub(crate) struct Connection {
     pub(crate) is_read_only: bool,
 }
 
+/// Who asks for a transaction, and by which rules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asker<'a> {
+    /// A connection of this server and its session, by the rules of this server.
+    Here(ConnectionId, i64),
+    /// A client of a member of the ensemble, by the rules of that one.
+    Elsewhere(Caller<'a>, &'a Rules),
+}
+
+/// What a write's outcome depends on besides the tree and the one who asks.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) settings: Settings,
+    pub(crate) unknown_operations: Vec<i32>,
+}
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The handshake must be there by then.
     Fresh(Instant),
+    /// The other members of the ensemble are to say what becomes of its handshake.
+    Opening,
     /// It speaks for this session.
     Attached(i64),
 }
@@ -200,6 +221,7 @@ impl Server {
             cuts: Cuts::default(),
             lies_in_sasl: false,
             is_read_only: false,
+            replica: None,
             next_connection: ConnectionId(1),
             handshakes_due: BTreeSet::new(),
             next_reaping: None,
@@ -265,6 +287,7 @@ impl Server {
                 Ok(None) => return,
                 Ok(Some(frame)) if !frame.is_empty() => match stage {
                     Stage::Fresh(_) => self.handshake(now, connection, &frame),
+                    Stage::Opening => self.hold_back(connection, frame),
                     Stage::Attached(session) => self.process(now, connection, session, &frame),
                 },
                 // Nothing is said to somebody whose frames cannot be told apart.
@@ -331,11 +354,10 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let handshake = self.handshakes_due.first().map(|(due, _)| *due);
-        let has_quorum = !self.is_read_only;
         let reaping = self
             .next_reaping
-            .filter(|_| has_quorum && self.tree.has_reapable());
-        let expiry = self.sessions.next_expiry().filter(|_| has_quorum);
+            .filter(|_| self.may_reap() && self.tree.has_reapable());
+        let expiry = self.sessions.next_expiry().filter(|_| self.may_expire());
         [handshake, expiry, reaping].into_iter().flatten().min()
     }
 }
@@ -346,6 +368,9 @@ impl Server {
     /// and a closed connection if it has one. Says whether there was such a session.
     pub fn expire_session(&mut self, now: Now, session: i64) -> bool {
         self.begin(now);
+        if self.replica.is_some() {
+            return self.propose_expiry(session);
+        }
         let Some(connection) = self.end_session(now, session) else {
             return false;
         };
@@ -512,23 +537,39 @@ impl Server {
     pub(crate) fn transact<T>(
         &mut self,
         now: Now,
-        caller: (ConnectionId, i64),
+        asker: Asker<'_>,
         run: impl FnOnce(Transaction<'_>) -> T,
     ) -> T {
-        let (connection, session) = caller;
         let stamp = self.next_stamp(now);
         let nobody = Identities::nobody();
-        let identities = self.connections.get(&connection);
-        let identities = identities.map_or(&nobody, |connection| &connection.identities);
-        let caller = Caller {
-            session,
-            identities,
-        };
-        let settings = Settings {
-            extended_types: self.config.extended_types_enabled,
-            enforce_quota: self.config.enforce_quota,
+        let (caller, settings) = match asker {
+            Asker::Here(connection, session) => {
+                let identities = self.connections.get(&connection);
+                let identities = identities.map_or(&nobody, |connection| &connection.identities);
+                let caller = Caller {
+                    session,
+                    identities,
+                };
+                (caller, self.settings())
+            }
+            Asker::Elsewhere(caller, rules) => (caller, rules.settings),
         };
         run(Transaction::new(&mut self.tree, caller, stamp, settings))
+    }
+
+    /// By which rules this server's clients write, for other servers to keep.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            settings: self.settings(),
+            unknown_operations: self.config.unknown_operations.clone(),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            extended_types: self.config.extended_types_enabled,
+            enforce_quota: self.config.enforce_quota,
+        }
     }
 
     /// The next transaction without an asker: it removes nodes, and tells whoever watches.
@@ -634,13 +675,26 @@ impl Server {
         }
     }
 
+    /// The handshake has come, and others are to answer it.
+    pub(crate) fn stop_handshake_clock(&mut self, connection: ConnectionId) {
+        if let Some(known) = self.connections.get_mut(&connection)
+            && let Stage::Fresh(due) = std::mem::replace(&mut known.stage, Stage::Opening)
+        {
+            self.handshakes_due.remove(&(due, connection));
+        }
+    }
+
     /// Drops all that belongs to a connection, and says whether it was there.
-    fn forget(&mut self, connection: ConnectionId) -> bool {
+    pub(crate) fn forget(&mut self, connection: ConnectionId) -> bool {
         let Some(known) = self.connections.remove(&connection) else {
             return false;
         };
         self.watches.remove_connection(connection);
+        if let Some(replica) = &mut self.replica {
+            replica.forget(connection);
+        }
         match known.stage {
+            Stage::Opening => {}
             Stage::Fresh(due) => {
                 self.handshakes_due.remove(&(due, connection));
             }
@@ -669,12 +723,18 @@ impl Server {
     fn next_expired(&self, now: Now) -> Option<i64> {
         self.sessions
             .expired(now.instant)
-            .filter(|_| !self.is_read_only)
+            .filter(|_| self.may_expire())
+    }
+
+    /// Whether it is for this server to say that a session's time is over.
+    fn may_expire(&self) -> bool {
+        !self.is_read_only && self.replica.is_none()
     }
 
     fn figures(&self, is_read_only: bool) -> Figures {
         Figures {
             is_read_only,
+            role: self.replica.as_ref().map(|replica| replica.role),
             received: self.requests_received,
             sent: self.frames_sent,
             connections: self.connections.len(),

@@ -61,21 +61,39 @@ impl Sessions {
         timeout: Duration,
         connection: ConnectionId,
     ) -> i64 {
+        let id = self.next_id();
+        self.insert(now, id, timeout, Some(connection));
+        id
+    }
+
+    /// The id of a session that is to begin.
+    pub(crate) fn next_id(&mut self) -> i64 {
         let id = self.next_id;
         // Zero means "no session" on the wire.
         self.next_id = id.checked_add(1).filter(|next| *next != 0).unwrap_or(1);
+        id
+    }
+
+    /// A session has begun, here or elsewhere.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        id: i64,
+        timeout: Duration,
+        connection: Option<ConnectionId>,
+    ) {
+        self.remove(id);
         let expires = self.tick_of_expiry(now, timeout);
         self.alive.insert(
             id,
             Session {
                 timeout,
-                connection: Some(connection),
+                connection,
                 is_local: false,
                 expires,
             },
         );
         self.expiries.insert((expires, id));
-        id
     }
 
     pub(crate) fn get(&self, id: i64) -> Option<&Session> {
@@ -119,6 +137,12 @@ impl Sessions {
                 session.connection = None;
             }
         }
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.alive.clear();
+        self.expiries.clear();
     }
 
     /// Notes that sessions of a server without a quorum are gone.

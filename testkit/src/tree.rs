@@ -30,6 +30,13 @@ pub(crate) enum Kind {
     Ttl(i64),
 }
 
+impl Kind {
+    /// Whether such nodes go away when nobody needs them any more.
+    pub(crate) fn is_reaped(self) -> bool {
+        matches!(self, Self::Container | Self::Ttl(_))
+    }
+}
+
 /// One node.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {

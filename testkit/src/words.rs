@@ -1,6 +1,7 @@
 //! Four-letter words: what an administrator sends in place of a handshake.
 
 use crate::config::ServerConfig;
+use crate::replica::Role;
 
 /// All words that a 3.8 server knows. Anything else is read as a frame's length.
 const KNOWN: [&[u8; 4]; 18] = [
@@ -17,6 +18,8 @@ pub(crate) struct Figures {
     pub(crate) zxid: i64,
     pub(crate) nodes: usize,
     pub(crate) is_read_only: bool,
+    /// As a member of an ensemble.
+    pub(crate) role: Option<Role>,
     pub(crate) watches: usize,
     pub(crate) sessions: usize,
 }
@@ -34,8 +37,11 @@ pub(crate) fn answer(word: &str, config: &ServerConfig, figures: &Figures) -> St
         .four_letter_words
         .iter()
         .any(|listed| listed == word || listed == "*");
+    let is_serving = figures.is_read_only || figures.role != Some(Role::Looking);
     match word {
         "ruok" if listed => "imok".into(),
+        "isro" if !is_serving && (listed || config.read_only_enabled) => "null".into(),
+        _ if !is_serving && listed => NOT_SERVING.into(),
         "isro" if figures.is_read_only => "ro".into(),
         "isro" if listed || config.read_only_enabled => "rw".into(),
         "srvr" if listed => srvr(config, figures),
@@ -51,10 +57,9 @@ fn srvr(config: &ServerConfig, figures: &Figures) -> String {
         connections,
         zxid,
         nodes,
-        is_read_only,
         ..
     } = figures;
-    let mode = mode(*is_read_only);
+    let mode = mode(figures);
     let version = version(config);
     // A real server has the root in its table twice, and counts it so.
     let nodes = nodes + 1;
@@ -71,13 +76,17 @@ fn srvr(config: &ServerConfig, figures: &Figures) -> String {
     )
 }
 
-fn mode(is_read_only: bool) -> &'static str {
-    if is_read_only {
-        "read-only"
-    } else {
-        "standalone"
+fn mode(figures: &Figures) -> &'static str {
+    match figures.role {
+        _ if figures.is_read_only => "read-only",
+        None | Some(Role::Looking) => "standalone",
+        Some(Role::Leading) => "leader",
+        Some(Role::Following) => "follower",
     }
 }
+
+/// What a member of an ensemble says that has no leader.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 /// A real server has some hundred lines more, of its ensemble and its JVM.
 fn mntr(config: &ServerConfig, figures: &Figures) -> String {
@@ -90,8 +99,9 @@ fn mntr(config: &ServerConfig, figures: &Figures) -> String {
         watches,
         sessions,
         is_read_only,
+        role: _,
     } = figures;
-    let state = mode(*is_read_only);
+    let state = mode(figures);
     let version = version(config);
     let nodes = nodes + 1;
     format!(

@@ -5,6 +5,8 @@
     reason = "every test file has a copy of it and uses a part"
 )]
 
+pub mod ensemble;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
