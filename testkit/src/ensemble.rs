@@ -10,7 +10,7 @@ mod history;
 mod member;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -214,7 +214,8 @@ impl Ensemble {
     }
 
     /// How long it takes until there is a leader again, once there is a majority to elect it.
-    /// 100 ms. Nobody is served meanwhile.
+    /// 100 ms. Nobody is served meanwhile. An election that has begun takes as long as it was to
+    /// take then; with [`Duration::MAX`] it takes until this is set again.
     pub fn set_election_time(&mut self, time: Duration) {
         self.election_time = time;
     }
@@ -309,6 +310,42 @@ impl Ensemble {
             self.settle(now);
         }
         is_known
+    }
+
+    /// The same of a member that is there.
+    #[allow(
+        clippy::expect_used,
+        reason = "handles are made for members that are there"
+    )]
+    pub(crate) fn member(&self, member: usize) -> &Server {
+        let member = self.members.get(member);
+        &member.expect("there is such a member").server
+    }
+
+    /// The same, to be changed.
+    #[allow(
+        clippy::expect_used,
+        reason = "handles are made for members that are there"
+    )]
+    pub(crate) fn member_mut(&mut self, member: usize) -> &mut Server {
+        self.server(member).expect("there is such a member")
+    }
+
+    /// Tells clients who the members are, as the ensemble's configuration has it: where each
+    /// listens for clients. Behind that, at ports that nobody listens on, would be where they
+    /// talk to each other.
+    pub(crate) fn set_addresses(&mut self, addresses: &[SocketAddr]) {
+        let mut text = String::new();
+        for (address, id) in addresses.iter().zip(1..) {
+            let ip = address.ip();
+            text +=
+                &format!("server.{id}={ip}:{QUORUM_PORT}:{ELECTION_PORT}:participant;{address}\n");
+        }
+        text += &format!("version={:x}", election::first_zxid(FIRST_EPOCH));
+        for member in &mut self.members {
+            member.server.config.ensemble.clone_from(&text);
+            member.server.tree.set_config(&text);
+        }
     }
 
     /// Does everything that can be done now.
@@ -467,6 +504,10 @@ impl Ensemble {
 
 /// The epoch of the first leader.
 const FIRST_EPOCH: u32 = 1;
+
+/// ZooKeeper's usual ones.
+const QUORUM_PORT: u16 = 2888;
+const ELECTION_PORT: u16 = 3888;
 
 /// Short, since tests wait for it, and long enough that clients are turned away meanwhile.
 const ELECTION_TIME: Duration = Duration::from_millis(100);

@@ -14,8 +14,9 @@ use mio::Waker;
 use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
+use crate::served::{Served, now};
 use crate::server::Server;
-use crate::tcp::{Front, Job, lock};
+use crate::tcp::{Front, Job};
 
 /// How long [`FakeServer::restart`] tries to get its port back.
 const REBIND_MAX: Duration = Duration::from_secs(5);
@@ -46,11 +47,11 @@ const REBIND_MAX: Duration = Duration::from_secs(5);
 pub struct FakeServer {
     address: SocketAddr,
     is_secure: bool,
-    server: Arc<Mutex<Server>>,
+    served: Served,
     accepted: Arc<AtomicU64>,
     strikes: Mutex<Strikes>,
     jobs: Sender<Job>,
-    waker: Waker,
+    waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -107,7 +108,10 @@ impl FakeServer {
     /// server.with_server(|server| server.set_last_zxid(7));
     /// ```
     pub fn with_server<T>(&self, look: impl FnOnce(&mut Server) -> T) -> T {
-        let result = look(&mut lock(&self.server));
+        let mut server = self.served.access();
+        let result = look(&mut server);
+        server.settle(now());
+        drop(server);
         // There may be something to send now.
         let _ = self.waker.wake();
         result
@@ -120,7 +124,7 @@ impl FakeServer {
 
     /// How many requests have been received, pings and refused ones included, handshakes not.
     pub fn requests_received(&self) -> u64 {
-        lock(&self.server).requests_received()
+        self.served.access().requests_received()
     }
 
     /// Stops it as if its process were killed: nobody listens any more, and all connections are
@@ -241,13 +245,13 @@ impl FakeServer {
     /// Applies the `n`th write from now on, then closes its connection without an answer; see
     /// [`Server::cut_after_apply`].
     pub fn cut_after_apply(&self, n: u32) {
-        lock(&self.server).cut_after_apply(n);
+        self.served.access().cut_after_apply(n);
     }
 
     /// Closes the connection of the `n`th write from now on without applying it; see
     /// [`Server::cut_before_apply`].
     pub fn cut_before_apply(&self, n: u32) {
-        lock(&self.server).cut_before_apply(n);
+        self.served.access().cut_before_apply(n);
     }
 
     /// Runs a job on the thread that owns the sockets, and waits for it.
@@ -361,32 +365,64 @@ impl FakeServerBuilder {
     /// The address is taken or not this machine's, or the operating system has no thread or
     /// descriptor left.
     pub fn start(self) -> io::Result<FakeServer> {
-        let server = Arc::new(Mutex::new(Server::new(self.config)));
+        let served = Served::alone(Server::new(self.config));
+        Port::bind(self.listen, served, self.secure, &self.faults)?.start()
+    }
+}
+
+/// A port that is taken, and nobody yet behind it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    front: Front,
+    server: FakeServer,
+}
+
+impl Port {
+    pub(crate) fn bind(
+        listen: SocketAddr,
+        served: Served,
+        secure: Option<Arc<dyn SecureAccept>>,
+        faults: &Faults,
+    ) -> io::Result<Self> {
         let accepted = Arc::new(AtomicU64::new(0));
-        let plan = Arc::new(Plan::new(&self.faults));
+        let plan = Arc::new(Plan::new(faults));
         let (jobs, queue) = mpsc::channel();
-        let front = Front::bind(
-            self.listen,
-            Arc::clone(&server),
+        let is_secure = secure.is_some();
+        let (front, waker, address) = Front::bind(
+            listen,
+            served.clone(),
             queue,
             Arc::clone(&accepted),
-            self.secure.clone(),
+            secure,
             Arc::clone(&plan),
-        );
-        let (front, waker, address) = front?;
-        let name = format!("fake-zookeeper-{}", address.port());
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || front.run())?;
-        Ok(FakeServer {
+        )?;
+        let server = FakeServer {
             address,
-            is_secure: self.secure.is_some(),
-            server,
+            is_secure,
+            served,
             accepted,
             strikes: Mutex::new(Strikes(plan)),
             jobs,
-            waker,
-            thread: Some(thread),
-        })
+            waker: Arc::new(waker),
+            thread: None,
+        };
+        Ok(Self { front, server })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.server.waker)
+    }
+
+    /// Serves it, in a thread of its own.
+    pub(crate) fn start(self) -> io::Result<FakeServer> {
+        let Self { front, mut server } = self;
+        let name = format!("fake-zookeeper-{}", server.address.port());
+        let thread = thread::Builder::new().name(name);
+        server.thread = Some(thread.spawn(move || front.run())?);
+        Ok(server)
     }
 }

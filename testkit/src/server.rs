@@ -349,6 +349,11 @@ impl Server {
         self.outputs.pop_front()
     }
 
+    /// Whether there is something to be done.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` while there is nothing to
     /// wait for. Every input may change the answer.
     #[must_use]

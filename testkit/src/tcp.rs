@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_transport::SecureAccept;
@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::connection::{Connection, Incoming};
 use crate::faults::{Action, Errand, Filter, Plan, Session};
 use crate::listening::Listening;
+use crate::served::{Access, Served, now};
 use crate::server::{ConnectionId, Now, Output, Server, Stage};
 use crate::{sessions, x509};
 
@@ -42,7 +43,7 @@ const FIRST_CONNECTION: usize = 2;
 pub(crate) struct Front {
     poll: Poll,
     jobs: Receiver<Job>,
-    server: Arc<Mutex<Server>>,
+    served: Served,
     accepted: Arc<AtomicU64>,
     /// TLS, where connections have it.
     secure: Option<Arc<dyn SecureAccept>>,
@@ -77,7 +78,7 @@ impl Front {
     /// Listens, and says where; the thread is still to be started.
     pub(crate) fn bind(
         listen: SocketAddr,
-        server: Arc<Mutex<Server>>,
+        served: Served,
         jobs: Receiver<Job>,
         accepted: Arc<AtomicU64>,
         secure: Option<Arc<dyn SecureAccept>>,
@@ -88,7 +89,7 @@ impl Front {
         let mut front = Self {
             poll,
             jobs,
-            server,
+            served,
             accepted,
             secure,
             listener: Listening::Closed,
@@ -145,7 +146,7 @@ impl Front {
         self.stop();
         self.listen(address)?;
         self.paused = false;
-        lock(&self.server).handle_restart(now());
+        self.served.access().handle_restart(now());
         Ok(())
     }
 
@@ -153,6 +154,7 @@ impl Front {
     pub(crate) fn stop(&mut self) {
         self.listener = Listening::Closed;
         self.cut();
+        self.served.access().handle_stop(now());
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -161,8 +163,8 @@ impl Front {
 
     /// Closes all connections at once; what they were to be sent is lost.
     pub(crate) fn cut(&mut self) {
-        let server = Arc::clone(&self.server);
-        let mut server = lock(&server);
+        let served = self.served.clone();
+        let mut server = served.access();
         let now = now();
         for connection in std::mem::take(&mut self.connections).into_values() {
             server.handle_disconnected(now, connection.id);
@@ -177,8 +179,8 @@ impl Front {
 
     /// Expires a session, and sends on what comes of it.
     pub(crate) fn expire_session(&mut self, session: i64) -> bool {
-        let server = Arc::clone(&self.server);
-        let mut server = lock(&server);
+        let served = self.served.clone();
+        let mut server = served.access();
         let now = now();
         let was_alive = server.expire_session(now, session);
         self.route(&mut server, now);
@@ -187,8 +189,8 @@ impl Front {
 
     /// Loses the quorum or finds it again, and sends on what comes of it.
     pub(crate) fn set_read_only(&mut self, read_only: bool) {
-        let server = Arc::clone(&self.server);
-        let mut server = lock(&server);
+        let served = self.served.clone();
+        let mut server = served.access();
         let now = now();
         server.set_read_only(now, read_only);
         self.route(&mut server, now);
@@ -197,17 +199,17 @@ impl Front {
     /// Another latency from now on, for the connections that there are too.
     pub(crate) fn set_latency(&mut self, latency: Duration) {
         self.latency = latency;
-        let server = Arc::clone(&self.server);
-        self.refilter(&mut lock(&server), now(), |_| {});
+        let served = self.served.clone();
+        self.refilter(&mut served.access(), now(), |_| {});
     }
 
     /// Another script from now on, for the connections that there are too.
     pub(crate) fn set_faults(&mut self, faults: Arc<Plan>) -> io::Result<()> {
-        let server = Arc::clone(&self.server);
+        let served = self.served.clone();
         let now = now();
         let plan = Arc::clone(&faults);
         self.faults = faults;
-        self.refilter(&mut lock(&server), now, |filter| {
+        self.refilter(&mut served.access(), now, |filter| {
             filter.replace(now.instant, &plan);
         });
         match (&self.listener, self.faults.refuses()) {
@@ -220,7 +222,7 @@ impl Front {
         Ok(())
     }
 
-    fn refilter(&mut self, server: &mut Server, now: Now, set: impl Fn(&mut Filter)) {
+    fn refilter(&mut self, server: &mut Access<'_>, now: Now, set: impl Fn(&mut Filter)) {
         let tokens: Vec<_> = self.connections.keys().copied().collect();
         for token in tokens {
             self.filter(server, now, token, false, &set);
@@ -293,8 +295,8 @@ impl Front {
         if self.paused || self.is_stopped() {
             return;
         }
-        let server = Arc::clone(&self.server);
-        let mut server = lock(&server);
+        let served = self.served.clone();
+        let mut server = served.access();
         let now = now();
         if server.poll_timeout().is_some_and(|due| due <= now.instant) {
             server.handle_timeout(now);
@@ -309,7 +311,7 @@ impl Front {
         self.flush(now);
     }
 
-    fn accept(&mut self, server: &mut Server, now: Now) {
+    fn accept(&mut self, server: &mut Access<'_>, now: Now) {
         if !self.acceptable || self.accept_after.is_some_and(|after| after > now.instant) {
             return;
         }
@@ -332,7 +334,13 @@ impl Front {
         }
     }
 
-    fn admit(&mut self, server: &mut Server, now: Now, mut stream: TcpStream, peer: SocketAddr) {
+    fn admit(
+        &mut self,
+        server: &mut Access<'_>,
+        now: Now,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+    ) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         if self.refusing {
             return;
@@ -362,7 +370,7 @@ impl Front {
     }
 
     /// Gives the server what a connection has for it.
-    fn serve(&mut self, server: &mut Server, now: Now, token: Token) {
+    fn serve(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
         let request_len_max = server.config().request_len_max;
         for _ in 0..READS_PER_TURN {
             while let Some(connection) = self.connections.get_mut(&token)
@@ -452,14 +460,14 @@ impl Front {
             }
         }
         if !gone.is_empty() {
-            let server = Arc::clone(&self.server);
-            let mut server = lock(&server);
+            let served = self.served.clone();
+            let mut server = served.access();
             gone.into_iter()
                 .for_each(|token| self.remove(&mut server, now, token));
         }
     }
 
-    fn remove(&mut self, server: &mut Server, now: Now, token: Token) {
+    fn remove(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
         if let Some(connection) = self.connections.remove(&token) {
             self.tokens.remove(&connection.id);
             server.handle_disconnected(now, connection.id);
@@ -467,7 +475,8 @@ impl Front {
     }
 
     /// Hands the server's outputs to their connections, and does what faults make of them.
-    fn route(&mut self, server: &mut Server, now: Now) {
+    fn route(&mut self, server: &mut Access<'_>, now: Now) {
+        server.settle(now);
         loop {
             while let Some(output) = server.poll_output() {
                 self.hand_over(server, now, output);
@@ -479,7 +488,7 @@ impl Front {
         }
     }
 
-    fn hand_over(&mut self, server: &mut Server, now: Now, output: Output) {
+    fn hand_over(&mut self, server: &mut Access<'_>, now: Now, output: Output) {
         let (Output::Send(id, _) | Output::Close(id)) = &output;
         let Some(token) = self.tokens.get(id).copied() else {
             return;
@@ -499,7 +508,7 @@ impl Front {
     }
 
     /// Does what the faults of a connection want done.
-    fn obey(&mut self, server: &mut Server, now: Now, token: Token) {
+    fn obey(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
         while let Some(connection) = self.connections.get_mut(&token)
             && let Some(action) = connection.poll_action()
         {
@@ -534,7 +543,7 @@ impl Front {
         if self.acceptable && self.accept_after.is_none() {
             return Some(Duration::ZERO);
         }
-        let server = lock(&self.server).poll_timeout();
+        let server = self.served.access().poll_timeout();
         let connections = self
             .timed
             .iter()
@@ -562,26 +571,13 @@ fn speaker(server: &Server, id: ConnectionId) -> Option<Session> {
 }
 
 /// Says something to the server over a connection of its own, whose answers nobody reads.
-fn run_errand(server: &mut Server, now: Now, errand: &Errand) {
+fn run_errand(server: &mut Access<'_>, now: Now, errand: &Errand) {
     let id = server.accept(now, Ipv4Addr::LOCALHOST.into());
     server.handle_bytes(now, id, &mut BytesMut::from(&errand.request[..]));
+    server.settle(now);
     server.handle_disconnected(now, id);
 }
 
 fn deadline(connections: &BTreeMap<Token, Connection>, token: &Token) -> Option<Instant> {
     connections.get(token)?.next_deadline()
-}
-
-/// The server, also behind a test that has panicked while it looked at it.
-pub(crate) fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
-    server.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> Now {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let unix_ms = since_epoch.map_or(0, |since| since.as_millis());
-    Now {
-        instant: Instant::now(),
-        unix_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
-    }
 }

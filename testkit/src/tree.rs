@@ -160,6 +160,12 @@ impl Tree {
         }
     }
 
+    /// Lets this be the ensemble's configuration.
+    pub(crate) fn set_config(&mut self, ensemble: &str) {
+        self.nodes
+            .insert(path::CONFIG.to_owned(), Node::config(ensemble));
+    }
+
     /// A node; the empty path is the root as well.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(key(path))

@@ -6,6 +6,7 @@
 )]
 
 pub mod ensemble;
+pub mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -379,7 +380,7 @@ pub fn unhex(hex: &str) -> Vec<u8> {
         .collect()
 }
 
-fn event(frame: &Bytes) -> (EventType, String) {
+pub fn event(frame: &Bytes) -> (EventType, String) {
     let header = ReplyHeader::decode(frame).unwrap();
     assert_eq!((header.xid, header.zxid, header.err), (-1, -1, 0));
     let body = frame.slice(ReplyHeader::LEN..);

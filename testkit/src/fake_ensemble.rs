@@ -1,0 +1,397 @@
+//! A fake ensemble on loopback ports, to be parted, stopped and maltreated from a test.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use homing_transport::SecureAccept;
+
+use crate::config::ServerConfig;
+use crate::dialect::Dialect;
+use crate::ensemble::{Ensemble, Fate};
+use crate::fake::{FakeServer, Port};
+use crate::faults::Faults;
+use crate::served::{Served, Shared, now};
+use crate::server::{Now, Server};
+
+/// How often [`FakeEnsemble::wait_until`] looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A ZooKeeper ensemble in this process, on a TCP port for each member.
+///
+/// What it does is the work of [`Ensemble`]; this type adds the sockets and the clock. Each member
+/// is a [`FakeServer`] as well, with all of its faults: [`member`](Self::member) leads to it, to
+/// be stopped, started again, paused, cut and looked at. Dropping the ensemble frees its ports
+/// and ends its threads.
+///
+/// Every method takes effect before it returns, except that elections take their time:
+/// [`wait_for_leader`](Self::wait_for_leader) waits for one, and
+/// [`wait_until`](Self::wait_until) for anything else.
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_testkit::FakeEnsemble;
+///
+/// let ensemble = FakeEnsemble::start(3);
+/// println!("connect to {}", ensemble.connect_string());
+/// // … the client writes, and is connected to the member of which a test says: …
+/// let cut_off = 0;
+/// ensemble.isolate(cut_off); // It drops its clients, and the others go on.
+/// let fallen = ensemble.stop_leader();
+/// // Two of three are gone.
+/// assert_eq!((fallen, ensemble.leader()), (Some(2), None));
+/// ensemble.heal(cut_off);
+/// assert_eq!(ensemble.wait_for_leader(Duration::from_secs(10)), Some(1));
+/// ```
+#[derive(Debug)]
+pub struct FakeEnsemble {
+    members: Vec<FakeServer>,
+    shared: Arc<Shared>,
+}
+
+impl FakeEnsemble {
+    /// So many members with the defaults on free ports of the loopback address. All of them run,
+    /// and the last one leads.
+    ///
+    /// # Panics
+    /// The operating system has no port, thread or descriptor left, or there are to be no members.
+    /// [`builder`](Self::builder) leads to a way that returns the error.
+    #[allow(
+        clippy::expect_used,
+        reason = "a test that cannot start its servers cannot go on"
+    )]
+    pub fn start(members: usize) -> Self {
+        Self::builder()
+            .members(members)
+            .start()
+            .expect("start a fake ensemble on the loopback address")
+    }
+
+    /// An ensemble that is set up differently.
+    pub fn builder() -> FakeEnsembleBuilder {
+        FakeEnsembleBuilder {
+            members: 3,
+            listen: Vec::new(),
+            config: ServerConfig::default(),
+            secure: None,
+            faults: Faults::new(),
+            arrangements: Arrangements::default(),
+        }
+    }
+
+    /// What to give to a client: where all members listen, as `host:port,host:port,…`, with
+    /// `tls://` in front of each if they speak TLS.
+    pub fn connect_string(&self) -> String {
+        let members = self.members.iter().map(FakeServer::connect_string);
+        members.collect::<Vec<_>>().join(",")
+    }
+
+    /// How many members there are, whether they run or not.
+    #[allow(
+        clippy::len_without_is_empty,
+        reason = "there is no ensemble of nobody"
+    )]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// A member as a server of its own: its address, and its faults. To stop and to start it, to
+    /// pause it and to cut its connections is to be done here.
+    ///
+    /// A member that is [paused](FakeServer::pause) keeps its place among the others, who do not
+    /// notice: [`isolate`](Self::isolate) it as well if they are to.
+    ///
+    /// # Panics
+    /// There are not so many.
+    #[allow(clippy::expect_used, reason = "a test that counts wrong cannot go on")]
+    pub fn member(&self, index: usize) -> &FakeServer {
+        self.members.get(index).expect("there are so many members")
+    }
+
+    /// All members, whether they run or not.
+    pub fn members(&self) -> &[FakeServer] {
+        &self.members
+    }
+
+    /// The member that clients reach at this address.
+    pub fn position(&self, address: SocketAddr) -> Option<usize> {
+        let mut members = self.members.iter();
+        members.position(|member| member.addr() == address)
+    }
+
+    /// Looks at a member's server, or arranges one of its faults; see
+    /// [`FakeServer::with_server`].
+    ///
+    /// # Panics
+    /// There are not so many members.
+    pub fn with_member<T>(&self, index: usize, look: impl FnOnce(&mut Server) -> T) -> T {
+        self.member(index).with_server(look)
+    }
+
+    /// Looks at the ensemble, or does something to it at the time that is given. It stands still
+    /// meanwhile; do not call a method of this type or of a member in there.
+    ///
+    /// ```
+    /// let ensemble = homing_testkit::FakeEnsemble::start(5);
+    /// let behind = ensemble.with_ensemble(|ensemble, _| ensemble.behind(0));
+    /// assert_eq!(behind, 0);
+    /// ```
+    pub fn with_ensemble<T>(&self, act: impl FnOnce(&mut Ensemble, Now) -> T) -> T {
+        let mut ensemble = self.shared.hold();
+        let now = now();
+        let result = act(&mut ensemble, now);
+        ensemble.settle(now);
+        result
+    }
+
+    /// How far a member is behind from now on; see [`Ensemble::set_lag`].
+    pub fn set_lag(&self, member: usize, lag: Duration) {
+        self.with_ensemble(|ensemble, now| ensemble.set_lag(now, member, lag));
+    }
+
+    /// Cuts a member off from the others; see [`Ensemble::isolate`].
+    pub fn isolate(&self, member: usize) {
+        self.with_ensemble(|ensemble, now| ensemble.isolate(now, member));
+    }
+
+    /// Lets a member reach the others again; see [`Ensemble::heal`].
+    pub fn heal(&self, member: usize) {
+        self.with_ensemble(|ensemble, now| ensemble.heal(now, member));
+    }
+
+    /// Lets a member be elected; see [`Ensemble::elect`]. Says whether it can be.
+    pub fn elect(&self, member: usize) -> bool {
+        self.with_ensemble(|ensemble, now| ensemble.elect(now, member))
+    }
+
+    /// The member that leads; `None` while there is none.
+    pub fn leader(&self) -> Option<usize> {
+        self.with_ensemble(|ensemble, _| ensemble.leader())
+    }
+
+    /// [Stops](FakeServer::stop) the member that leads, and says which one it was.
+    pub fn stop_leader(&self) -> Option<usize> {
+        let leader = self.leader();
+        if let Some(member) = leader.and_then(|leader| self.members.get(leader)) {
+            member.stop();
+        }
+        leader
+    }
+
+    /// What becomes of proposals of a leader that falls; see [`Ensemble::set_fate`].
+    pub fn set_fate(&self, fate: Fate) {
+        self.with_ensemble(|ensemble, _| ensemble.set_fate(fate));
+    }
+
+    /// Ends a session as if its time were over; see [`Ensemble::expire_session`]. Says whether
+    /// there was such a session.
+    pub fn expire_session(&self, session: i64) -> bool {
+        self.with_ensemble(|ensemble, now| ensemble.expire_session(now, session))
+    }
+
+    /// Waits until there is a leader, and says who it is; `None` if there was none for so long.
+    pub fn wait_for_leader(&self, limit: Duration) -> Option<usize> {
+        self.wait_until(limit, |ensemble| ensemble.leader().is_some());
+        self.leader()
+    }
+
+    /// Waits until something is true of the ensemble, for `limit` at most. Whether it was.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let ensemble = homing_testkit::FakeEnsemble::start(3);
+    /// ensemble.elect(0);
+    /// let all_serve = ensemble.wait_until(Duration::from_secs(10), |ensemble| {
+    ///     (0..3).all(|member| ensemble.is_serving(member))
+    /// });
+    /// assert!(all_serve);
+    /// ```
+    pub fn wait_until(&self, limit: Duration, is_so: impl Fn(&mut Ensemble) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            if self.with_ensemble(|ensemble, _| is_so(ensemble)) {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+}
+
+/// Sets up a [`FakeEnsemble`].
+///
+/// ```
+/// use std::time::Duration;
+/// use homing_testkit::FakeEnsemble;
+///
+/// let ensemble = FakeEnsemble::builder()
+///     .members(5)
+///     .lag(0, Duration::from_millis(200))
+///     .election_time(Duration::from_millis(50))
+///     .config(|config| config.read_only_enabled = true)
+///     .start()?;
+/// assert_eq!(ensemble.leader(), Some(4));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct FakeEnsembleBuilder {
+    members: usize,
+    listen: Vec<SocketAddr>,
+    config: ServerConfig,
+    secure: Option<Arc<dyn SecureAccept>>,
+    faults: Faults,
+    arrangements: Arrangements,
+}
+
+/// What is set at an ensemble that is there.
+#[derive(Debug, Clone, Default)]
+struct Arrangements {
+    lags: Vec<(usize, Duration)>,
+    election_time: Option<Duration>,
+    sync_limit: Duration,
+    serves_stale: bool,
+    fate: Fate,
+}
+
+impl FakeEnsembleBuilder {
+    /// How many members. 3.
+    pub fn members(mut self, members: usize) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// Where the members listen, in their order; port 0 is any free one. Those for which there is
+    /// no address get a free port of 127.0.0.1.
+    pub fn listen(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.listen = addresses.into_iter().collect();
+        self
+    }
+
+    /// Which ZooKeeper they are like; see [`FakeServerBuilder::dialect`].
+    ///
+    /// [`FakeServerBuilder::dialect`]: crate::FakeServerBuilder::dialect
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.config.speak(dialect);
+        self
+    }
+
+    /// The unit of the session clock; see [`ServerConfig::tick_time`]. 2 s.
+    pub fn tick_time(mut self, tick: Duration) -> Self {
+        self.config.tick_time = tick;
+        self
+    }
+
+    /// The shortest and the longest session time-out that are granted. Two and twenty ticks.
+    pub fn session_timeouts(mut self, min: Duration, max: Duration) -> Self {
+        self.config.min_session_timeout = Some(min);
+        self.config.max_session_timeout = Some(max);
+        self
+    }
+
+    /// How far a member is behind; see [`Ensemble::set_lag`]. Nothing.
+    pub fn lag(mut self, member: usize, lag: Duration) -> Self {
+        self.arrangements.lags.push((member, lag));
+        self
+    }
+
+    /// How long an election takes; see [`Ensemble::set_election_time`]. 100 ms.
+    pub fn election_time(mut self, time: Duration) -> Self {
+        self.arrangements.election_time = Some(time);
+        self
+    }
+
+    /// How long members go on that have lost touch; see [`Ensemble::set_sync_limit`]. Not at all.
+    pub fn sync_limit(mut self, limit: Duration) -> Self {
+        self.arrangements.sync_limit = limit;
+        self
+    }
+
+    /// Whether a member that comes back takes clients before it has caught up; see
+    /// [`Ensemble::set_serves_stale`]. Off.
+    pub fn serves_stale(mut self, stale: bool) -> Self {
+        self.arrangements.serves_stale = stale;
+        self
+    }
+
+    /// What becomes of proposals of a leader that falls; see [`Ensemble::set_fate`]. They are lost.
+    pub fn fate(mut self, fate: Fate) -> Self {
+        self.arrangements.fate = fate;
+        self
+    }
+
+    /// Speaks TLS, and nothing else; see [`FakeServerBuilder::tls`].
+    ///
+    /// [`FakeServerBuilder::tls`]: crate::FakeServerBuilder::tls
+    pub fn tls(mut self, tls: impl SecureAccept + 'static) -> Self {
+        self.config.x509 = true;
+        self.secure = Some(Arc::new(tls));
+        self
+    }
+
+    /// What goes wrong at each member, from the first connection on; see [`FakeServer::faults`].
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Everything else that can be set, for all members.
+    pub fn config(mut self, set: impl FnOnce(&mut ServerConfig)) -> Self {
+        set(&mut self.config);
+        self
+    }
+
+    /// Starts it. All members accept connections when this returns.
+    ///
+    /// # Errors
+    /// There are to be no members; an address is taken or not this machine's; or the operating
+    /// system has no thread or descriptor left.
+    pub fn start(self) -> io::Result<FakeEnsemble> {
+        let count = self.members;
+        if !(1..=usize::from(u8::MAX)).contains(&count) {
+            let why = format!("an ensemble has 1 to 255 members, not {count}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let ensemble = Ensemble::new(vec![self.config.clone(); count]);
+        let shared = Arc::new(Shared::new(ensemble));
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let addresses = self
+            .listen
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(anywhere));
+        let mut ports = Vec::new();
+        for (index, address) in addresses.take(count).enumerate() {
+            let served = Served::Member(Arc::clone(&shared), index);
+            let port = Port::bind(address, served, self.secure.clone(), &self.faults)?;
+            ports.push(port);
+        }
+        let addresses: Vec<_> = ports.iter().map(Port::address).collect();
+        shared.set_wakers(ports.iter().map(Port::waker).collect());
+        shared.hold().set_addresses(&addresses);
+        self.arrangements.carry_out(&mut shared.hold());
+        let members = ports
+            .into_iter()
+            .map(Port::start)
+            .collect::<Result<_, _>>()?;
+        Ok(FakeEnsemble { members, shared })
+    }
+}
+
+impl Arrangements {
+    fn carry_out(&self, ensemble: &mut Ensemble) {
+        for (member, lag) in &self.lags {
+            ensemble.set_lag(now(), *member, *lag);
+        }
+        if let Some(time) = self.election_time {
+            ensemble.set_election_time(time);
+        }
+        ensemble.set_sync_limit(self.sync_limit);
+        ensemble.set_serves_stale(self.serves_stale);
+        ensemble.set_fate(self.fate);
+    }
+}
