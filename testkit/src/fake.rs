@@ -1,7 +1,7 @@
 //! A fake server on a loopback port, to be started, stopped and maltreated from a test.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
 use crate::served::{Served, now};
+use crate::listening::dialled;
 use crate::server::Server;
 use crate::tcp::{Front, Job};
 
@@ -90,12 +91,7 @@ impl FakeServer {
     /// as Homing has it. A server that listens on every address is named by the loopback
     /// address.
     pub fn connect_string(&self) -> String {
-        let host = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let address = SocketAddr::from((host, self.address.port()));
+        let address = dialled(self.address);
         let scheme = if self.is_secure { "tls://" } else { "" };
         format!("{scheme}{address}")
     }

@@ -62,6 +62,7 @@ mod listening;
 mod multi;
 mod path;
 mod processor;
+mod proxy;
 mod quota;
 mod read_only;
 mod reaper;
@@ -89,5 +90,6 @@ pub use fake::{FakeServer, FakeServerBuilder};
 pub use fake_ensemble::{FakeEnsemble, FakeEnsembleBuilder};
 #[cfg(feature = "tls")]
 pub use homing_transport_tls::{ClientAuth, TlsServer};
+pub use proxy::{Closer, Observed, Proxy, ProxyBuilder, Sight};
 pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};

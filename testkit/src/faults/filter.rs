@@ -71,6 +71,8 @@ pub(crate) struct Filter {
     to_server: Direction,
     to_client: Direction,
     actions: VecDeque<Action>,
+    /// What has come in, if somebody wants to see it.
+    seen: Option<VecDeque<(Way, Piece)>>,
     is_over: bool,
 }
 
@@ -138,6 +140,7 @@ impl Filter {
             to_server: Direction::new(frame_max),
             to_client: Direction::new(FRAME_MAX),
             actions: VecDeque::new(),
+            seen: None,
             is_over: false,
         }
     }
@@ -190,6 +193,9 @@ impl Filter {
         }
         self.direction(way).splitter.give(bytes);
         while let Some(piece) = self.direction(way).splitter.next() {
+            if let Some(seen) = &mut self.seen {
+                seen.push_back((way, piece.clone()));
+            }
             match piece {
                 Piece::Frame(frame) => self.frame(now, way, frame),
                 Piece::Raw(bytes) => self.enter(now, way, bytes),
@@ -203,6 +209,9 @@ impl Filter {
         let direction = self.direction(way);
         let held = direction.held.take();
         let rest = direction.splitter.rest();
+        if let (Some(seen), Some(rest)) = (&mut self.seen, &rest) {
+            seen.push_back((way, Piece::Raw(rest.clone())));
+        }
         for bytes in held.into_iter().chain(rest) {
             self.enter(now, way, bytes);
         }
@@ -230,6 +239,16 @@ impl Filter {
     /// What is to be done next. What has passed before it is to be delivered first.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Keeps all that comes in, to be taken with [`poll_seen`](Self::poll_seen).
+    pub(crate) fn observe(&mut self) {
+        self.seen = Some(VecDeque::new());
+    }
+
+    /// What has come in, in its order and before any fault.
+    pub(crate) fn poll_seen(&mut self) -> Option<(Way, Piece)> {
+        self.seen.as_mut()?.pop_front()
     }
 
     /// Whether there is something to be done.

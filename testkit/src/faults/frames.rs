@@ -20,7 +20,7 @@ pub(crate) struct Splitter {
 }
 
 /// A piece of one direction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Piece {
     /// A whole frame, its length included.
     Frame(Bytes),

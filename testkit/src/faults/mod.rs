@@ -39,6 +39,7 @@ mod text;
 mod tracker;
 
 pub(crate) use filter::{Action, Errand, Filter, Passed};
+pub(crate) use frames::Piece;
 pub(crate) use plan::Plan;
 pub use plan::Strikes;
 pub use rule::{Change, Connections, Fault, Kind, Operation, Point, Rule, Way};

@@ -1,0 +1,263 @@
+//! A proxy in front of a server, for faults that no real server can be asked for.
+
+mod errand;
+mod link;
+mod relay;
+mod seen;
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use crate::faults::{Faults, Plan, Strikes};
+use relay::{Job, Relay};
+use seen::Observer;
+pub use seen::{Closer, Observed, Sight};
+
+/// How long it tries to get its port back.
+const REBIND_MAX: Duration = Duration::from_secs(5);
+
+/// Passes connections on to a server, with [faults](crate::faults) on the way.
+///
+/// It has one thread, and holds little of what goes through it: a client that reads slowly is a
+/// client that the server sees read slowly. What it cannot read as ZooKeeper's protocol, such as
+/// TLS or a four-letter word, it passes on as it is; faults that name frames never strike there.
+/// Dropping it closes its connections, frees the port, and ends the thread.
+///
+/// ```
+/// use homing_testkit::{FakeServer, Proxy};
+///
+/// let server = FakeServer::start(); // Or a real one, anywhere.
+/// let proxy = Proxy::start(server.addr());
+/// let strikes = proxy.faults("cut on connection 1; delay 20ms to client".parse()?);
+/// println!("connect to {}", proxy.connect_string());
+/// // … the first connection is closed, and all answers take 20 ms longer …
+/// assert_eq!(strikes.total(), 0);
+/// # Ok::<(), homing_testkit::faults::FaultsError>(())
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    accepted: Arc<AtomicU64>,
+    strikes: Mutex<Strikes>,
+    jobs: Sender<Job>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// A proxy in front of a server, on a free port of the loopback address, without faults so
+    /// far. The server need not be there yet.
+    ///
+    /// # Panics
+    /// The operating system has no port, thread or descriptor left. [`builder`](Self::builder)
+    /// leads to a way that returns the error.
+    #[allow(
+        clippy::expect_used,
+        reason = "a test that cannot start its proxy cannot go on"
+    )]
+    pub fn start(upstream: SocketAddr) -> Self {
+        Self::builder()
+            .start(upstream)
+            .expect("start a proxy on the loopback address")
+    }
+
+    /// A proxy that is set up differently.
+    pub fn builder() -> ProxyBuilder {
+        ProxyBuilder {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            faults: Faults::new(),
+            observer: None,
+        }
+    }
+
+    /// Where it listens, or did before it was stopped. The port stays the same.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to give to a client: `host:port`. A proxy that listens on every address is named by the
+    /// loopback address. In front of a server that speaks TLS, the client has to be told so.
+    pub fn connect_string(&self) -> String {
+        crate::listening::dialled(self.address).to_string()
+    }
+
+    /// Another script of faults from now on, for the connections that there are too; an empty one
+    /// ends all of them. Says how often they strike.
+    ///
+    /// # Panics
+    /// A script has ended in which nobody was to listen, and somebody else has taken the port.
+    #[allow(
+        clippy::expect_used,
+        reason = "a test whose proxy has lost its port cannot go on"
+    )]
+    pub fn faults(&self, faults: Faults) -> Strikes {
+        let plan = Arc::new(Plan::new(&faults));
+        let strikes = Strikes(Arc::clone(&plan));
+        self.rebind(move |relay| relay.set_faults(Arc::clone(&plan)))
+            .expect("listen again on the port of before");
+        *self.strikes.lock().unwrap_or_else(PoisonError::into_inner) = strikes.clone();
+        strikes
+    }
+
+    /// How often the faults in force have struck.
+    pub fn strikes(&self) -> Strikes {
+        let strikes = self.strikes.lock();
+        strikes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many connections have been accepted.
+    pub fn connections_accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes all connections at once, both ends. What they were to be sent is lost.
+    pub fn cut_connections(&self) {
+        self.run(Relay::cut);
+    }
+
+    /// Listens no more, and closes all connections.
+    pub fn stop(&self) {
+        self.run(Relay::stop);
+    }
+
+    /// Starts it again, on the same port; stops it first if it runs.
+    ///
+    /// # Errors
+    /// Somebody else has taken the port, and has not returned it within five seconds.
+    pub fn restart(&self) -> io::Result<()> {
+        let address = self.address;
+        self.rebind(move |relay| relay.restart(address))
+    }
+
+    fn rebind(
+        &self,
+        job: impl Fn(&mut Relay) -> io::Result<()> + Clone + Send + 'static,
+    ) -> io::Result<()> {
+        let give_up = Instant::now() + REBIND_MAX;
+        loop {
+            match self.run(job.clone()) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs a job on the thread that owns the sockets, and waits for it.
+    #[allow(
+        clippy::expect_used,
+        reason = "the thread ends before its handle only by a bug"
+    )]
+    fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Relay) -> T + Send + 'static) -> T {
+        let (done, result) = mpsc::sync_channel(1);
+        let job: Job = Box::new(move |relay| {
+            // Nobody waits any more only if the caller's thread is being torn down.
+            let _ = done.send(job(relay));
+        });
+        // Should either fail, so does the wait.
+        let _ = self.jobs.send(job);
+        let _ = self.waker.wake();
+        result.recv().expect("the thread of the proxy is running")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Box::new(Relay::end));
+        let _ = self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sets up a [`Proxy`].
+///
+/// ```
+/// use homing_testkit::{FakeServer, Proxy, Sight};
+///
+/// let server = FakeServer::start();
+/// let proxy = Proxy::builder()
+///     .faults("seed 3; corrupt at getData with 1%".parse()?)
+///     .observe(|seen| {
+///         if let Sight::Frame(way, frame) = &seen.what {
+///             println!("connection {}: {} bytes {way}", seen.connection, frame.len());
+///         }
+///     })
+///     .start(server.addr())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ProxyBuilder {
+    listen: SocketAddr,
+    faults: Faults,
+    observer: Option<Observer>,
+}
+
+impl ProxyBuilder {
+    /// Where to listen; port 0 is any free one. A free port of 127.0.0.1 by default.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// What goes wrong, from the first connection on; see [`Proxy::faults`].
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Is shown all that comes in from either side, before any fault strikes it. It is called on
+    /// the proxy's thread, which does nothing else meanwhile, and must not call the proxy.
+    pub fn observe(mut self, observer: impl FnMut(&Observed<'_>) + Send + 'static) -> Self {
+        self.observer = Some(Observer(Box::new(observer)));
+        self
+    }
+
+    /// Starts it in front of a server, which need not be there yet. Where a name has several
+    /// addresses, they are tried in their order, for each connection anew.
+    ///
+    /// # Errors
+    /// The server's name has no address, the address to listen on is taken or not this machine's,
+    /// or the operating system has no thread or descriptor left.
+    pub fn start(self, upstream: impl ToSocketAddrs) -> io::Result<Proxy> {
+        let upstream: Vec<_> = upstream.to_socket_addrs()?.collect();
+        if upstream.is_empty() {
+            let what = "the server's name has no address";
+            return Err(io::Error::new(ErrorKind::NotFound, what));
+        }
+        let plan = Arc::new(Plan::new(&self.faults));
+        let accepted = Arc::new(AtomicU64::new(0));
+        let (jobs, queue) = mpsc::channel();
+        let (mut relay, waker) = Relay::new(
+            upstream,
+            queue,
+            Arc::clone(&accepted),
+            Arc::clone(&plan),
+            self.observer,
+        )?;
+        let address = relay.listen(self.listen)?;
+        let name = format!("proxy-{}", address.port());
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || relay.run())?;
+        Ok(Proxy {
+            address,
+            accepted,
+            strikes: Mutex::new(Strikes(plan)),
+            jobs,
+            waker,
+            thread: Some(thread),
+        })
+    }
+}
