@@ -260,6 +260,8 @@ impl Front {
             filter.latency(latency);
             set(filter);
         });
+        // What an old script has held back may be there now.
+        self.readable.insert(token);
         self.note(token);
     }
 

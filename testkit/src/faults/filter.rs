@@ -149,7 +149,7 @@ impl Filter {
     pub(crate) fn replace(&mut self, now: Instant, plan: &Arc<Plan>) {
         for way in [Way::ToServer, Way::ToClient] {
             let direction = self.direction(way);
-            direction.lane.mend();
+            direction.lane.mend(now);
             direction.lane.entered = 0;
             direction.delays.clear();
             direction.frames = 0;

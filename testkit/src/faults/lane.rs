@@ -87,18 +87,15 @@ impl Lane {
             return None;
         }
         self.gate = Gate::Open;
-        match (self.rate, self.queue.front_mut()) {
-            (Some(rate), Some((_, Due::Bytes(bytes)))) => {
-                let step = rate.div_ceil(STEPS_PER_SECOND);
-                let len = usize::try_from(step).unwrap_or(usize::MAX).min(bytes.len());
-                let time = Duration::from_secs(1).mul_f64(len as f64 / rate as f64);
-                self.next_at = Some(self.next_at.unwrap_or(now).max(now) + time);
-                if len < bytes.len() {
-                    self.queued -= len;
-                    return Some(Due::Bytes(bytes.split_to(len)));
-                }
+        if let (Some(rate), Some((_, Due::Bytes(bytes)))) = (self.rate, self.queue.front_mut()) {
+            let step = rate.div_ceil(STEPS_PER_SECOND);
+            let len = usize::try_from(step).unwrap_or(usize::MAX).min(bytes.len());
+            let time = Duration::from_secs_f64(len as f64 / rate as f64);
+            self.next_at = Some(self.next_at.unwrap_or(now).max(now) + time);
+            if len < bytes.len() {
+                self.queued -= len;
+                return Some(Due::Bytes(bytes.split_to(len)));
             }
-            _ => {}
         }
         let (_, what) = self.queue.pop_front()?;
         if let Due::Bytes(bytes) = &what {
@@ -133,12 +130,15 @@ impl Lane {
         self.gate = Gate::Open;
     }
 
-    /// Lets everything go at its own pace again; what was still to happen by a fault does not.
-    pub(crate) fn mend(&mut self) {
+    /// Lets everything go that is held back; what was still to happen by a fault does not.
+    pub(crate) fn mend(&mut self, now: Instant) {
         self.open();
         (self.rate, self.next_at) = (None, None);
         self.queue
             .retain(|(_, what)| matches!(what, Due::Bytes(_) | Due::Mark(Mark::End)));
+        for (due, _) in &mut self.queue {
+            *due = now;
+        }
     }
 
     /// Nothing comes out any more, and what is there is thrown away.

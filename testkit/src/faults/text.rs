@@ -70,8 +70,8 @@ impl FromStr for Faults {
             .lines()
             .map(|line| line.split_once('#').map_or(line, |(code, _)| code));
         let items = lines.flat_map(|line| line.split(';')).map(str::trim);
-        let items = items.filter(|item| !item.is_empty()).zip(1..);
-        items.fold(Ok(Self::new()), |faults, (text, item)| {
+        let mut items = items.filter(|item| !item.is_empty()).zip(1..);
+        items.try_fold(Self::new(), |faults: Self, (text, item)| {
             let located = |error| FaultsError {
                 item,
                 text: text.to_owned(),
@@ -81,10 +81,10 @@ impl FromStr for Faults {
             if words.take("seed") {
                 let seed = words.number("a number: \"seed 42\"").map_err(located)?;
                 words.end().map_err(located)?;
-                return Ok(faults?.seed(seed));
+                return Ok(faults.seed(seed));
             }
             let rule = words.rule().map_err(located)?;
-            faults?.with(rule).map_err(located)
+            faults.with(rule).map_err(located)
         })
     }
 }

@@ -1,0 +1,428 @@
+//! Every fault on a socket: on the fake server, through a proxy in front of it, and through a proxy
+//! in front of a real ZooKeeper.
+
+mod peer;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use homing_protocol::{CreateMode, ReplyHeader};
+use homing_testkit::faults::{Faults, Strikes};
+use homing_testkit::{FakeServer, Proxy};
+use peer::{Heard, Peer, SOON};
+
+/// Where faults are to strike.
+enum Ground {
+    Fake(FakeServer),
+    Proxy(
+        Proxy,
+        #[allow(dead_code, reason = "it only has to live")] Option<FakeServer>,
+    ),
+}
+
+impl Ground {
+    fn fake() -> Option<Self> {
+        Some(Self::Fake(FakeServer::start()))
+    }
+
+    fn proxy() -> Option<Self> {
+        let server = FakeServer::start();
+        Some(Self::Proxy(Proxy::start(server.addr()), Some(server)))
+    }
+
+    fn real() -> Option<Self> {
+        Some(Self::Proxy(
+            Proxy::start(homing_testkit::real::shared()?.addr()),
+            None,
+        ))
+    }
+
+    /// Of what has faults.
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Fake(server) => server.addr(),
+            Self::Proxy(proxy, _) => proxy.addr(),
+        }
+    }
+
+    fn faults(&self, script: &str) -> Strikes {
+        let faults: Faults = script.parse().unwrap();
+        match self {
+            Self::Fake(server) => server.faults(faults),
+            Self::Proxy(proxy, _) => proxy.faults(faults),
+        }
+    }
+
+    fn connect(&self) -> Peer {
+        Peer::connect(self.addr())
+    }
+}
+
+/// Runs each scenario on every ground, with a node of its own.
+macro_rules! on_every_ground {
+    ($($scenario:ident),* $(,)?) => {
+        mod fake {
+            $(#[test] fn $scenario() { super::run(super::Ground::fake(), super::$scenario, stringify!($scenario)); })*
+        }
+        mod proxy {
+            $(#[test] fn $scenario() { super::run(super::Ground::proxy(), super::$scenario, stringify!($scenario)); })*
+        }
+        mod real {
+            $(#[test] fn $scenario() { super::run(super::Ground::real(), super::$scenario, stringify!($scenario)); })*
+        }
+    };
+}
+
+fn run(ground: Option<Ground>, scenario: fn(&Ground, &str), name: &str) {
+    let Some(ground) = ground else { return };
+    let node = format!("/{name}");
+    ground.connect().make(&node, b"data");
+    scenario(&ground, &node);
+    // Whatever it was, it is over without its script.
+    ground.faults("");
+    assert!(ground.connect().data("/zookeeper").is_some());
+}
+
+on_every_ground! {
+    nobody_listens,
+    it_is_accepted_and_closed,
+    it_is_accepted_and_hangs,
+    a_stream_is_cut_at_a_byte,
+    a_request_is_cut_in_the_middle,
+    a_connection_is_reset,
+    one_way_ends,
+    one_way_stalls,
+    a_reply_is_late,
+    bytes_come_slowly,
+    requests_go_slowly,
+    a_reply_is_corrupted,
+    frames_are_not_what_they_were,
+    replies_change_places,
+    a_request_comes_twice,
+    pings_get_lost,
+    headers_lie,
+    a_write_is_applied_and_cut,
+    a_write_is_cut_and_not_applied,
+    a_session_is_ended_by_somebody_else,
+    a_session_is_taken_up_by_somebody_else,
+    a_session_is_not_the_one_that_was_asked_for,
+    events_come_in_a_storm,
+    a_script_is_replaced_while_it_holds_bytes_back,
+    connections_have_their_own_faults,
+}
+
+fn nobody_listens(ground: &Ground, _: &str) {
+    let mut before = ground.connect();
+    let strikes = ground.faults("refuse");
+    let error = TcpStream::connect(ground.addr()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(before.data("/zookeeper").is_some(), "it goes on");
+    assert_eq!(strikes.total(), 0, "nobody can count those who are refused");
+    ground.faults("");
+    ground.connect();
+}
+
+fn it_is_accepted_and_closed(ground: &Ground, _: &str) {
+    let strikes = ground.faults("cut on connection 1");
+    let mut first = Peer::dial(ground.addr());
+    assert!(first.hear().is_over());
+    ground.connect();
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn it_is_accepted_and_hangs(ground: &Ground, node: &str) {
+    let strikes = ground.faults("hang on connection 1");
+    let mut first = Peer::dial(ground.addr());
+    first.greet(0, peer_password());
+    assert!(first.is_silent());
+    assert!(ground.connect().data(node).is_some());
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_stream_is_cut_at_a_byte(ground: &Ground, _: &str) {
+    for len in [1, 4, 20, 40] {
+        let strikes = ground.faults(&format!("cut to client at byte {len}"));
+        let mut peer = Peer::dial(ground.addr());
+        peer.greet(0, peer_password());
+        assert_eq!(peer.raw(100).len(), len);
+        assert_eq!(strikes.of(1), 1);
+    }
+}
+
+fn a_request_is_cut_in_the_middle(ground: &Ground, node: &str) {
+    // The handshake has 49 bytes with its length.
+    let strikes = ground.faults("cut to server at byte 60 on connection 1");
+    let mut peer = ground.connect();
+    peer.set(node, b"new");
+    assert!(peer.hear().is_over());
+    assert_eq!(ground.connect().data(node).unwrap(), b"data");
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_connection_is_reset(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("reset at getData 1");
+    peer.get(node);
+    assert_eq!(peer.hear(), Heard::Reset);
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn one_way_ends(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("half-close at getData 1 on connection 0");
+    peer.get(node);
+    assert_eq!(peer.hear(), Heard::End);
+    peer.set(node, b"heard");
+    let mut other = ground.connect();
+    until(|| other.data(node).unwrap() == b"heard");
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn one_way_stalls(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("stall at getData 1 on connection 0");
+    peer.get(node);
+    peer.set(node, b"heard");
+    assert!(peer.is_silent());
+    let mut other = ground.connect();
+    until(|| other.data(node).unwrap() == b"heard");
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_reply_is_late(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    ground.faults("delay 300ms at getData 2");
+    let before = Instant::now();
+    assert!(peer.data(node).is_some());
+    assert!(peer.data(node).is_some());
+    assert!(before.elapsed() >= Duration::from_millis(300));
+}
+
+fn bytes_come_slowly(ground: &Ground, node: &str) {
+    ground.connect().make(&format!("{node}/long"), &[7; 5_000]);
+    ground.faults("throttle 10000");
+    let before = Instant::now();
+    let mut peer = ground.connect();
+    let data = peer.data(&format!("{node}/long"));
+    assert_eq!(data.unwrap(), [7; 5_000]);
+    assert!(before.elapsed() >= Duration::from_millis(400));
+}
+
+fn requests_go_slowly(ground: &Ground, node: &str) {
+    ground.faults("throttle 10000 to server");
+    let mut peer = ground.connect();
+    let before = Instant::now();
+    peer.set(node, &[7; 5_000]);
+    assert_eq!(peer.hear().header().err, 0);
+    assert!(before.elapsed() >= Duration::from_millis(400));
+}
+
+fn a_reply_is_corrupted(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    peer.get(node);
+    let whole = peer.hear().frame();
+    let strikes = ground.faults("corrupt at getData");
+    for seed in 0..10 {
+        ground.faults(&format!("corrupt at getData; seed {seed}"));
+        peer.get(node);
+        let broken = peer.hear().frame();
+        assert_eq!(broken.len(), whole.len());
+        let differ = |range: std::ops::Range<usize>| {
+            let pairs = broken[range.clone()].iter().zip(&whole[range]);
+            pairs.filter(|(a, b)| a != b).count()
+        };
+        // Xid and zxid differ by themselves.
+        assert!(differ(12..whole.len()) <= 1);
+    }
+    assert_eq!(strikes.total(), 0, "another script has come instead");
+}
+
+fn frames_are_not_what_they_were(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    peer.get(node);
+    let whole = peer.hear().frame();
+    let mut next = |script: &str| {
+        let strikes = ground.faults(script);
+        let xid = peer.get(node);
+        let frame = peer.hear().frame();
+        assert_eq!(ReplyHeader::decode(&frame).unwrap().xid, xid);
+        assert_eq!(strikes.of(1), 1);
+        (frame, peer.is_silent())
+    };
+    assert_eq!(next("truncate 20 at getData").0.len(), 20);
+    let (counted, _) = next("count 2147483647 at getData");
+    assert_eq!(counted[16..20], i32::MAX.to_be_bytes());
+    assert_eq!(counted[20..], whole[20..]);
+    let (_, is_silent) = next("duplicate at getData");
+    assert!(!is_silent);
+    ground.faults("length 7 at getData");
+    peer.get(node);
+    assert_eq!(peer.raw(4), [0, 0, 0, 7]);
+}
+
+fn replies_change_places(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    ground.faults("reorder at getData 1");
+    let asked = [peer.get(node), peer.get(node)];
+    let answered = [(); 2].map(|()| peer.hear().header().xid);
+    assert_eq!(answered, [asked[1], asked[0]]);
+}
+
+fn a_request_comes_twice(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    ground.faults("duplicate to server at create 1");
+    peer.create(&format!("{node}/s-"), CreateMode::PersistentSequential);
+    assert_eq!(peer.hear().header().err, 0);
+    assert_eq!(peer.hear().header().err, 0);
+    assert!(peer.data(&format!("{node}/s-0000000001")).is_some());
+}
+
+fn pings_get_lost(ground: &Ground, _: &str) {
+    for script in ["drop at ping", "drop to server at ping"] {
+        let mut peer = ground.connect();
+        let strikes = ground.faults(script);
+        peer.ping();
+        assert!(peer.is_silent());
+        assert_eq!(strikes.of(1), 1);
+    }
+}
+
+fn headers_lie(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    ground.faults("xid +1 at getData; zxid =3 at getData; error -7777 at setData");
+    let xid = peer.get(node);
+    let header = peer.hear().header();
+    assert_eq!((header.xid, header.zxid, header.err), (xid + 1, 3, 0));
+    peer.set(node, b"new");
+    let refused = peer.hear().frame();
+    let err = ReplyHeader::decode(&refused).unwrap().err;
+    assert_eq!((refused.len(), err), (16, -7_777));
+    assert_eq!(
+        ground.connect().data(node).unwrap(),
+        b"new",
+        "it is applied"
+    );
+}
+
+fn a_write_is_applied_and_cut(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("cut to client at write 2");
+    peer.set(node, b"one");
+    assert_eq!(peer.hear().header().err, 0);
+    peer.set(node, b"two");
+    assert!(peer.hear().is_over());
+    let again = peer.again(ground.addr()).data(node).unwrap();
+    assert_eq!(again, b"two");
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_write_is_cut_and_not_applied(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("cut to server at write 2");
+    peer.set(node, b"one");
+    assert_eq!(peer.hear().header().err, 0);
+    peer.set(node, b"two");
+    assert!(peer.hear().is_over());
+    let again = peer.again(ground.addr()).data(node).unwrap();
+    assert_eq!(again, b"one");
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_session_is_ended_by_somebody_else(ground: &Ground, node: &str) {
+    // Once on a connection whose handshake was seen, and once on one that was there before.
+    for is_seen in [true, false] {
+        let before = (!is_seen).then(|| ground.connect());
+        let strikes = ground.faults("expire at ping 1");
+        let mut peer = before.unwrap_or_else(|| ground.connect());
+        let child = format!("{node}/mine");
+        peer.create(&child, CreateMode::Ephemeral);
+        assert_eq!(peer.hear().header().err, 0);
+        peer.ping();
+        assert!(peer.hear().is_over());
+        assert_eq!(strikes.of(1), 1);
+        ground.faults("");
+        assert_eq!(ground.connect().data(&child), None);
+        assert_eq!(peer.again(ground.addr()).timeout_ms, 0);
+    }
+}
+
+fn a_session_is_taken_up_by_somebody_else(ground: &Ground, node: &str) {
+    for is_seen in [true, false] {
+        let before = (!is_seen).then(|| ground.connect());
+        let strikes = ground.faults("move at ping 1");
+        let mut peer = before.unwrap_or_else(|| ground.connect());
+        let child = format!("{node}/mine-{is_seen}");
+        peer.create(&child, CreateMode::Ephemeral);
+        assert_eq!(peer.hear().header().err, 0);
+        peer.ping();
+        assert!(peer.hear().is_over());
+        assert_eq!(strikes.of(1), 1);
+        let mut again = peer.again(ground.addr());
+        assert_eq!((again.session, again.timeout_ms), (peer.session, 10_000));
+        assert!(again.data(&child).is_some());
+    }
+}
+
+fn a_session_is_not_the_one_that_was_asked_for(ground: &Ground, _: &str) {
+    let strikes = ground.faults("session +1");
+    let peer = ground.connect();
+    assert_eq!(strikes.of(1), 0, "it is a new one");
+    assert_eq!(peer.again(ground.addr()).session, peer.session + 1);
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn events_come_in_a_storm(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults(&format!("storm 5000 {node} at getData 1"));
+    let xid = peer.get(node);
+    for _ in 0..5_000 {
+        assert_eq!(peer.hear().header().xid, -1);
+    }
+    assert_eq!(peer.hear().header().xid, xid);
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_script_is_replaced_while_it_holds_bytes_back(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    for script in [
+        "hang",
+        "stall",
+        "stall to server",
+        "delay 3600s",
+        "reorder at getData",
+    ] {
+        ground.faults(script);
+        let xid = peer.get(node);
+        assert!(peer.is_silent(), "{script}");
+        ground.faults("");
+        assert_eq!(peer.hear().header().xid, xid, "{script}");
+    }
+}
+
+fn connections_have_their_own_faults(ground: &Ground, node: &str) {
+    let mut before = ground.connect();
+    let strikes =
+        ground.faults("error -1 at getData on connection 0; error -2 at getData on connections 2-");
+    let mut peers = [(); 3].map(|()| ground.connect());
+    let mut errors = Vec::new();
+    for peer in [&mut before].into_iter().chain(&mut peers) {
+        peer.get(node);
+        errors.push(peer.hear().header().err);
+    }
+    assert_eq!(errors, [-1, 0, -2, -2]);
+    assert_eq!((strikes.of(1), strikes.of(2), strikes.total()), (1, 2, 3));
+}
+
+fn peer_password() -> homing_protocol::SessionPassword {
+    homing_protocol::SessionPassword::NONE
+}
+
+/// Waits for something.
+fn until(mut is_so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < give_up, "it never came to be");
+        std::thread::yield_now();
+    }
+}
