@@ -101,17 +101,20 @@ const LONGEST: usize = 0xF_FFFF;
 impl Program {
     /// So many acts.
     pub(crate) fn random(random: &mut Random, len: usize) -> Self {
-        let mut acts = Vec::new();
+        // A real server compares a quota with what is there, and not with what is on its way: who
+        // does not wait is over it or not, as it happens.
+        let quotas = random.one_in(3);
+        let mut acts = groundwork(random, quotas);
         while acts.len() < len {
             let client = random.of(&[0, 0, 0, 0, 1, 1, 1, 2, 2, 3]);
             // One client does several things in a row now and then, without waiting.
-            let burst = if random.one_in(12) {
+            let burst = if random.one_in(12) && !quotas {
                 1 + random.below(4)
             } else {
                 0
             };
             for _ in 0..burst {
-                let request = Make(random).request();
+                let request = Make(random, quotas).request();
                 acts.push(Act {
                     client,
                     what: What::Request(Request {
@@ -120,7 +123,7 @@ impl Program {
                     }),
                 });
             }
-            let what = what(random);
+            let what = what(random, quotas);
             acts.push(Act { client, what });
         }
         acts.truncate(len);
@@ -128,9 +131,30 @@ impl Program {
     }
 }
 
-fn what(random: &mut Random) -> What {
+/// Some nodes to begin with, and a quota.
+fn groundwork(random: &mut Random, quotas: bool) -> Vec<Act> {
+    let mut paths: Vec<&str> = Vec::new();
+    if !random.one_in(4) {
+        paths.extend(["/a", "/b", "/a/x", "/b/x", "/c"]);
+    }
+    if quotas {
+        paths.extend(["/zookeeper/quota/a", "/zookeeper/quota/a/zookeeper_limits"]);
+    }
+    let create = |path: &str| {
+        let limits = random.of(&LIMITS);
+        let text = |text: &str| Field::Text(text.into());
+        let fields = vec![text(path), text(limits), open(), Field::Int(0)];
+        Act {
+            client: 0,
+            what: What::Request(Request::new(op::CREATE, Body::Fields(fields))),
+        }
+    };
+    paths.into_iter().map(create).collect()
+}
+
+fn what(random: &mut Random, quotas: bool) -> What {
     if !random.one_in(25) {
-        return What::Request(Make(random).request());
+        return What::Request(Make(random, quotas).request());
     }
     match random.below(16) {
         0..4 => What::Reconnect,
@@ -191,8 +215,8 @@ fn handshake(random: &mut Random) -> Vec<Field> {
     fields
 }
 
-/// Makes up requests.
-struct Make<'a>(&'a mut Random);
+/// Makes up requests, those about quotas among them if it is so told.
+struct Make<'a>(&'a mut Random, bool);
 
 impl Make<'_> {
     fn request(&mut self) -> Request {
@@ -287,7 +311,7 @@ impl Make<'_> {
                 self.create(op, in_multi)
             }
             op::DELETE | op::CHECK => vec![self.path(), self.version()],
-            op::SET_DATA if self.0.one_in(15) => {
+            op::SET_DATA if self.1 && self.0.one_in(15) => {
                 let limits = Field::Text(self.0.of(&LIMITS).into());
                 vec![self.quota_path(), limits, self.version()]
             }
@@ -301,10 +325,16 @@ impl Make<'_> {
             op::SET_ACL => vec![self.path(), self.acl(false), self.version()],
             op::ADD_WATCH => {
                 let path = self.path_to_watch();
-                vec![path, Field::Int(self.0.of(&[0, 0, 0, 1, 1, 1, 2, -1]))]
+                vec![
+                    path,
+                    Field::Int(self.0.of(&[0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, -1])),
+                ]
             }
             op::CHECK_WATCHES | op::REMOVE_WATCHES => {
-                vec![self.path(), Field::Int(self.0.of(&[1, 2, 3, 3, 4, 5, 0]))]
+                vec![
+                    self.path(),
+                    Field::Int(self.0.of(&[1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 5, 0])),
+                ]
             }
             op::SET_WATCHES | op::SET_WATCHES2 => self.set_watches(op),
             op::AUTH => self.auth(),
@@ -315,7 +345,7 @@ impl Make<'_> {
     }
 
     fn create(&mut self, op: i32, in_multi: bool) -> Vec<Field> {
-        if self.0.one_in(12) && op != op::CREATE_TTL {
+        if self.1 && self.0.one_in(12) && op != op::CREATE_TTL {
             let limits = Field::Text(self.0.of(&LIMITS).into());
             return vec![self.quota_path(), limits, open(), Field::Int(0)];
         }
@@ -324,8 +354,9 @@ impl Make<'_> {
             // container from then on: what comes right behind may see either.
             op::CREATE_CONTAINER if in_multi => self.0.of(&[4, 4, 4, 0, 1, 2]),
             op::CREATE_CONTAINER => self.0.of(&[4, 4, 4, 4, 0, 2]),
-            op::CREATE_TTL => self.0.of(&[5, 5, 5, 5, 6, 6, 0, 1, 3, 4]),
-            _ => self.0.of(&[0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, -1]),
+            op::CREATE_TTL => self.0.of(&[5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 0, 1, 4]),
+            _ if self.0.one_in(10) => self.0.of(&[4, 5, 6, 7, -1]),
+            _ => self.0.of(&[0, 0, 0, 0, 1, 1, 2, 2, 3]),
         };
         let path = match flags {
             2 | 3 | 6 if self.0.one_in(2) => {
@@ -337,9 +368,10 @@ impl Make<'_> {
         let (data, acl) = (self.data(in_multi), self.acl(in_multi));
         let mut fields = vec![path, data, acl, Field::Int(flags)];
         if op == op::CREATE_TTL {
-            let ttl = self
-                .0
-                .of(&[100_000_000, 100_000_000, 0, 1 << 40, (1 << 40) - 1, -5]);
+            let ttl = match self.0.below(6) {
+                0 => self.0.of(&[0, 1 << 40, (1 << 40) - 1, -5]),
+                _ => 100_000_000,
+            };
             // See `tolerated.txt`.
             let ttl = if matches!(flags, 5 | 6) {
                 ttl
@@ -416,10 +448,18 @@ impl Make<'_> {
         }
     }
 
-    /// A path for a persistent watch, which is never null.
+    /// One that is watched more often than others.
+    fn path_watched(&mut self) -> Field {
+        if self.0.one_in(2) {
+            return self.path();
+        }
+        Field::Text(self.0.of(&["/a", "/a", "/b", "/a/x", "/"]).into())
+    }
+
+    /// A path for a persistent watch, which is never null: see `tolerated.txt`.
     fn path_to_watch(&mut self) -> Field {
         loop {
-            match self.path() {
+            match self.path_watched() {
                 Field::Null => {}
                 path => return path,
             }
@@ -449,14 +489,33 @@ impl Make<'_> {
     }
 
     fn acl(&mut self, in_multi: bool) -> Field {
-        if !self.0.one_in(4) {
-            return open();
+        match self.0.below(40) {
+            0 => Field::Null,
+            1..4 => {
+                let len = self.0.below(4);
+                Field::List((0..len).map(|_| self.acl_entry(in_multi)).collect())
+            }
+            4..10 => {
+                let len = 1 + self.0.below(2);
+                Field::List((0..len).map(|_| self.valid_entry()).collect())
+            }
+            _ => open(),
         }
-        if self.0.one_in(12) {
-            return Field::Null;
-        }
-        let len = self.0.below(4);
-        Field::List((0..len).map(|_| self.acl_entry(in_multi)).collect())
+    }
+
+    /// One that leaves something out, most of the time.
+    fn valid_entry(&mut self) -> Vec<Field> {
+        let permissions = self.0.of(&[31, 31, 1, 2, 4, 8, 16, 17, 30, 15, 27, 29]);
+        let (scheme, id) = self.0.of(&[
+            ("world", "anyone"),
+            ("world", "anyone"),
+            ("auth", ""),
+            ("digest", DIGEST),
+            ("ip", "127.0.0.1"),
+            ("ip", "10.0.0.1"),
+        ]);
+        let text = |text: &str| Field::Text(text.into());
+        vec![Field::Int(permissions), text(scheme), text(id)]
     }
 
     fn acl_entry(&mut self, in_multi: bool) -> Vec<Field> {

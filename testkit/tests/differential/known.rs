@@ -8,10 +8,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{DecodeError, Reader, ReplyHeader, Stat, op, xid};
 
-use crate::program::{Body, Field, Request};
+use crate::program::{Body, Field, Request, name};
 
 /// The nodes that are there from the start and outlive every program.
 pub(crate) const RESERVED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// By name and number.
+pub(crate) type Tally = BTreeMap<(String, i32), usize>;
 
 /// What is known of one server since the beginning of a program.
 #[derive(Debug, Default)]
@@ -24,6 +27,10 @@ pub(crate) struct Known {
     pub(crate) reserved: BTreeMap<String, (i32, i32)>,
     /// The same as last told, of all nodes.
     pub(crate) seen: BTreeMap<String, (i32, i32)>,
+    /// How often each operation was answered with each error, and each kind of event was heard of.
+    pub(crate) tally: Tally,
+    /// What a multi has failed with.
+    pub(crate) culprit: Option<i32>,
     /// Paths that were told and are spoken of later.
     pub(crate) registers: BTreeMap<u8, String>,
 }
@@ -194,7 +201,7 @@ impl Known {
     pub(crate) fn text(&mut self, asked: Option<&Asked>, frame: &Bytes) -> String {
         let text = match asked {
             Some(asked) if !is_event(frame) => self.reply(asked, frame),
-            _ => event(frame),
+            _ => self.event(frame),
         };
         text.unwrap_or_else(|error| format!("unreadable ({error}): {frame:?}"))
     }
@@ -212,6 +219,8 @@ impl Known {
         if header.err == 0 || stumbled {
             text += &self.body(asked, reader)?;
         }
+        let err = self.culprit.take().unwrap_or(header.err);
+        *self.tally.entry((name(asked.op), err)).or_default() += 1;
         let rest = frame.slice(reader.position()..);
         if !rest.is_empty() {
             write!(text, " and {}", shown(&rest)).unwrap();
@@ -267,7 +276,11 @@ impl Known {
             }
             let path = asked.paths.get(at).map_or("", String::as_str);
             text += &match kind {
-                -1 => format!(" {}", reader.i32("code")?),
+                -1 => {
+                    let code = reader.i32("code")?;
+                    self.culprit = self.culprit.or(Some(code).filter(|code| *code != 0));
+                    format!(" {code}")
+                }
                 op::CREATE => format!(" {:?}", self.told(asked, reader)?),
                 op::CREATE2 => {
                     let path = self.told(asked, reader)?;
@@ -281,6 +294,29 @@ impl Known {
             text.push(']');
         }
         Ok(text + "]")
+    }
+
+    fn event(&mut self, frame: &Bytes) -> Result<String, DecodeError> {
+        let header = ReplyHeader::decode(frame)?;
+        let mut reader = Reader::new(frame);
+        reader.skip(ReplyHeader::LEN, "header")?;
+        let kind = reader.i32("type")?;
+        *self.tally.entry(("event".into(), kind)).or_default() += 1;
+        let kind = match kind {
+            1 => "created".into(),
+            2 => "deleted".into(),
+            3 => "data changed".into(),
+            4 => "children changed".into(),
+            other => format!("kind {other}"),
+        };
+        let state = reader.i32("state")?;
+        let path = reader.string("path")?;
+        let ReplyHeader { zxid, err, .. } = header;
+        let zxid = self.zxid(zxid);
+        let rest = shown(&frame[reader.position()..]);
+        Ok(format!(
+            "event {kind} {path:?} zxid {zxid} err {err} state {state} {rest}"
+        ))
     }
 
     /// A stat without its times.
@@ -310,26 +346,6 @@ impl Known {
 
 pub(crate) fn is_event(frame: &Bytes) -> bool {
     ReplyHeader::decode(frame).is_ok_and(|header| header.xid == xid::NOTIFICATION)
-}
-
-fn event(frame: &Bytes) -> Result<String, DecodeError> {
-    let header = ReplyHeader::decode(frame)?;
-    let mut reader = Reader::new(frame);
-    reader.skip(ReplyHeader::LEN, "header")?;
-    let kind = match reader.i32("type")? {
-        1 => "created".into(),
-        2 => "deleted".into(),
-        3 => "data changed".into(),
-        4 => "children changed".into(),
-        other => format!("kind {other}"),
-    };
-    let state = reader.i32("state")?;
-    let path = reader.string("path")?;
-    let ReplyHeader { zxid, err, .. } = header;
-    let rest = &frame[reader.position()..];
-    Ok(format!(
-        "event {kind} {path:?} zxid {zxid} err {err} state {state} {rest:?}"
-    ))
 }
 
 fn data(reader: &mut Reader<'_>) -> Result<String, DecodeError> {

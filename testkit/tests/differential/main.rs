@@ -9,6 +9,11 @@
 //! `HOMING_DIFFERENTIAL_SEED` which (1). `HOMING_DIFFERENTIAL_CASE` is a file with one program
 //! that is run instead, and told line by line.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "a run says what it has done, and a case what it does"
+)]
+
 mod dialect;
 mod generate;
 mod known;
@@ -18,6 +23,7 @@ mod shrink;
 mod side;
 mod tolerated;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -25,7 +31,9 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use generate::Random;
-use pair::Pair;
+use homing_protocol::op;
+use known::Tally;
+use pair::{Difference, Pair};
 use program::Program;
 
 /// How many acts a random program has.
@@ -37,11 +45,7 @@ fn the_fake_answers_as_the_real_one_does() {
         return;
     };
     if let Ok(file) = env::var("HOMING_DIFFERENTIAL_CASE") {
-        let case = fs::read_to_string(&file).unwrap();
-        let program = Program::parse(&case).unwrap_or_else(|why| panic!("{file}: {why}"));
-        println!("{}", pair.tell(&program));
-        assert!(pair.difference(&program).is_none(), "they differ");
-        return;
+        return one_case(&mut pair, &file);
     }
     let seed = setting("HOMING_DIFFERENTIAL_SEED", 1);
     let ops = setting("HOMING_DIFFERENTIAL_OPS", 50_000);
@@ -52,34 +56,71 @@ fn the_fake_answers_as_the_real_one_does() {
         // Programs of neighbouring seeds have nothing in common.
         let mut random = Random(Random(seed).next().wrapping_add(programs));
         let program = Program::random(&mut Random(random.next()), len);
-        if pair.difference(&program).is_some() {
-            panic!("{}", report(&mut pair, &program, (seed, done)));
+        if let Some(difference) = pair.difference(&program) {
+            let end = program.steps().get(difference.step).map(|step| step.end);
+            let after = done + end.unwrap_or(len);
+            println!("seed {seed}: they differ after {after} operations");
+            panic!("{}", report(&mut pair, &program, &difference));
         }
         (done, programs) = (done + len, programs + 1);
     }
     println!(
-        "seed {seed}: {done} operations in {programs} programs, no difference, {:.1} s",
-        started.elapsed().as_secs_f32()
+        "seed {seed}: {done} operations in {programs} programs, no difference, {:.1} s\n{}",
+        started.elapsed().as_secs_f32(),
+        summary(pair.tally())
     );
+    if done >= 10_000 {
+        let never = never_succeeded(pair.tally());
+        assert!(never.is_empty(), "never succeeded: {never:?}");
+    }
+}
+
+/// One program from a file, told line by line.
+fn one_case(pair: &mut Pair, file: &str) {
+    let case = fs::read_to_string(file).unwrap_or_else(|why| panic!("{file}: {why}"));
+    let program = Program::parse(&case).unwrap_or_else(|why| panic!("{file}: {why}"));
+    println!("{}", pair.tell(&program));
+    assert!(pair.difference(&program).is_none(), "they differ");
 }
 
 /// What stands where the two differ, in as few acts as possible.
-fn report(pair: &mut Pair, program: &Program, (seed, before): (u64, usize)) -> String {
+fn report(pair: &mut Pair, program: &Program, difference: &Difference) -> String {
     let (short, tries) = shrink::shrink(program, |program| pair.difference(program));
-    let came_again = tries > 0;
-    let told = pair.tell(&short);
+    if tries == 0 {
+        let Difference { step, real, fake } = difference;
+        let step = program.steps().get(*step).cloned();
+        let acts = Program(program.0[..step.map_or(0, |step| step.end)].to_vec());
+        return format!(
+            "the fake server differs from the real one, but did not do so again\n\n\
+             {acts}  real:\n    {real}\n  fake:\n    {fake}"
+        );
+    }
     format!(
-        "the fake server differs from the real one\n\
-         seed {seed}, after {before} operations; {} of {} acts are left after {tries} tries{}\n\n\
-         {short}\n{told}",
+        "the fake server differs from the real one; {} of {} acts are left after {tries} tries, \
+         to be kept in tests/differential/cases:\n\n{short}\n{}",
         short.0.len(),
         program.0.len(),
-        if came_again {
-            ""
-        } else {
-            ": it did not come again"
-        },
+        pair.tell(&short),
     )
+}
+
+/// How often the real server has answered what, an operation a line.
+fn summary(tally: &Tally) -> String {
+    let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+    for ((name, number), count) in tally.iter().rev() {
+        *lines.entry(name).or_default() += &format!("  {number}: {count}");
+    }
+    let lines = lines.iter().map(|(name, line)| format!("{name:24}{line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The operations that a long run has found no success for; of reconfig there is none.
+fn never_succeeded(tally: &Tally) -> Vec<&'static str> {
+    let wanted = program::NAMES.iter().filter(|(name, op)| {
+        let asked_for = !matches!(*op, op::CHECK | op::RECONFIG);
+        asked_for && !tally.contains_key(&((*name).to_owned(), 0))
+    });
+    wanted.map(|(name, _)| *name).collect()
 }
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use homing_testkit::{FakeServer, ServerConfig, real};
 
 use crate::dialect;
-use crate::known::RESERVED;
+use crate::known::{RESERVED, Tally};
 use crate::program::Program;
 use crate::side::{SUPER_DIGEST, Side};
 
@@ -83,6 +83,11 @@ impl Pair {
         });
         self.real.clear();
         both
+    }
+
+    /// What the real server has answered.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.real.known.tally
     }
 
     fn fake(&self) -> FakeServer {

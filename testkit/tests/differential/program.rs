@@ -175,7 +175,7 @@ impl Body {
 }
 
 /// The operations, under the names that the protocol has for them.
-const NAMES: [(&str, i32); 29] = [
+pub(crate) const NAMES: [(&str, i32); 29] = [
     ("create", op::CREATE),
     ("delete", op::DELETE),
     ("exists", op::EXISTS),
@@ -207,7 +207,7 @@ const NAMES: [(&str, i32); 29] = [
     ("closeSession", op::CLOSE_SESSION),
 ];
 
-fn name(op: i32) -> String {
+pub(crate) fn name(op: i32) -> String {
     let known = NAMES.iter().find(|(_, code)| *code == op);
     known.map_or_else(|| format!("op{op}"), |(name, _)| (*name).to_owned())
 }

@@ -76,6 +76,7 @@ impl Side {
             .call(&self.known, &Request::new(op::MULTI, body));
         self.known = Known {
             base: ReplyHeader::decode(&reply).unwrap().zxid,
+            tally: std::mem::take(&mut self.known.tally),
             ..Known::default()
         };
         for path in RESERVED {
