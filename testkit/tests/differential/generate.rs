@@ -101,8 +101,7 @@ const LONGEST: usize = 0xF_FFFF;
 impl Program {
     /// So many acts.
     pub(crate) fn random(random: &mut Random, len: usize) -> Self {
-        // A real server compares a quota with what is there, and not with what is on its way: who
-        // does not wait is over it or not, as it happens.
+        // Where there are quotas, everybody waits: see `tolerated.txt`.
         let quotas = random.one_in(3);
         let mut acts = groundwork(random, quotas);
         while acts.len() < len {
@@ -350,8 +349,7 @@ impl Make<'_> {
             return vec![self.quota_path(), limits, open(), Field::Int(0)];
         }
         let flags = match op {
-            // A real server takes an ephemeral one for what it says until it is there, and for a
-            // container from then on: what comes right behind may see either.
+            // An ephemeral one outside of a multi is not asked for: see `tolerated.txt`.
             op::CREATE_CONTAINER if in_multi => self.0.of(&[4, 4, 4, 0, 1, 2]),
             op::CREATE_CONTAINER => self.0.of(&[4, 4, 4, 4, 0, 2]),
             op::CREATE_TTL => self.0.of(&[5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 0, 1, 4]),

@@ -151,12 +151,18 @@ impl Request {
         )
     }
 
-    /// Whether its answer comes in its turn and the connection goes on after it. One that is too
-    /// long takes the answers to earlier ones away with the connection.
+    /// Whether its answer comes in its turn, the connection goes on after it, and what comes right
+    /// behind sees what it did. One that is too long takes the answers to earlier ones away with
+    /// the connection; for setACL see `tolerated.txt`.
     pub(crate) fn is_orderly(&self) -> bool {
         let known = NAMES.iter().any(|(_, op)| *op == self.op);
         let fits = self.body.fill().is_none();
-        known && fits && !matches!(self.op, op::AUTH | op::SASL | op::CLOSE_SESSION)
+        known
+            && fits
+            && !matches!(
+                self.op,
+                op::AUTH | op::SASL | op::CLOSE_SESSION | op::SET_ACL
+            )
     }
 }
 
