@@ -63,11 +63,31 @@ impl Servers {
 
     /// Runs the body on both, and fails with the first note that differs.
     pub fn agree(self, body: impl AsyncFn(&mut Server, &mut Notes)) {
-        let fake = Server::Fake(self.fake.start().unwrap());
-        let fake = run(fake, &body);
+        self.compare(|mut server| {
+            let mut notes = Notes::default();
+            within_patience(body(&mut server, &mut notes));
+            notes
+        });
+    }
+
+    /// The same for a client that blocks its thread.
+    pub fn agree_on_threads(self, body: fn(&mut Server, &mut Notes)) {
+        self.compare(|mut server| {
+            let body = move || {
+                let mut notes = Notes::default();
+                body(&mut server, &mut notes);
+                notes
+            };
+            within_patience(async { tokio::task::spawn_blocking(body).await.unwrap() })
+        });
+    }
+
+    fn compare(self, run: impl Fn(Server) -> Notes) {
+        let fake = run(Server::Fake(self.fake.start().unwrap()));
+        assert!(!fake.0.is_empty(), "it did nothing");
         if real::requirement().is_some() {
-            let real = Server::Real(Box::new(self.real.start().unwrap()));
-            assert_same(&run(real, &body), &fake);
+            let real = run(Server::Real(Box::new(self.real.start().unwrap())));
+            assert_same(&real.0, &fake.0);
         }
     }
 }
@@ -138,19 +158,12 @@ impl Notes {
     }
 }
 
-fn run(mut server: Server, body: &impl AsyncFn(&mut Server, &mut Notes)) -> Vec<String> {
-    let mut notes = Notes::default();
-    within_patience(body(&mut server, &mut notes));
-    assert!(!notes.0.is_empty(), "it did nothing");
-    notes.0
-}
-
-fn within_patience(body: impl Future<Output = ()>) {
+fn within_patience<T>(body: impl Future<Output = T>) -> T {
     let runtime = Runtime::new().unwrap();
     let done = runtime.block_on(async { tokio::time::timeout(PATIENCE, body).await });
     // A client may have a thread in a call that nobody answers.
     runtime.shutdown_background();
-    done.expect("it is done within two minutes");
+    done.expect("it is done within two minutes")
 }
 
 fn assert_same(real: &[String], fake: &[String]) {
