@@ -27,6 +27,39 @@ impl Load {
         put_request(&mut self.bytes, RequestHeader { xid: 1, op }, body);
         self.ends.push(self.bytes.len());
     }
+
+    /// Where the first so many requests end, counted through all repetitions.
+    pub fn end_of(&self, requests: usize) -> usize {
+        let (Some(last), count) = (self.ends.last(), self.ends.len()) else {
+            return 0;
+        };
+        let rest = match requests % count {
+            0 => 0,
+            rest => self.ends[rest - 1],
+        };
+        requests / count * last + rest
+    }
+
+    /// The bytes from there to there, or those before the load begins again.
+    pub fn piece(&self, from: usize, to: usize) -> &[u8] {
+        let len = self.bytes.len();
+        let start = from % len;
+        &self.bytes[start..(start + (to - from)).min(len)]
+    }
+}
+
+/// What a session begins with.
+pub fn handshake() -> BytesMut {
+    let request = ConnectRequest {
+        last_zxid_seen: 0,
+        timeout_ms: 30_000,
+        session_id: 0,
+        password: SessionPassword::NONE,
+        read_only: Some(false),
+    };
+    let mut out = BytesMut::from(&b"\0\0\0\x2d"[..]);
+    request.encode(&mut out);
+    out
 }
 
 /// One session, and how far it has come with its load.
@@ -84,16 +117,7 @@ impl<'a> Session<'a> {
     fn open(server: SocketAddr, load: &'a Load, total: usize) -> io::Result<Self> {
         let mut socket = std::net::TcpStream::connect(server)?;
         socket.set_nodelay(true)?;
-        let request = ConnectRequest {
-            last_zxid_seen: 0,
-            timeout_ms: 30_000,
-            session_id: 0,
-            password: SessionPassword::NONE,
-            read_only: Some(false),
-        };
-        let mut out = BytesMut::from(&b"\0\0\0\x2d"[..]);
-        request.encode(&mut out);
-        socket.write_all(&out)?;
+        socket.write_all(&handshake())?;
         let mut len = [0; frame::LENGTH_LEN];
         socket.read_exact(&mut len)?;
         let mut response = vec![0; u32::from_be_bytes(len) as usize];
@@ -158,33 +182,15 @@ impl<'a> Session<'a> {
             self.admitted = (self.answered + window).min(self.total);
         }
         loop {
-            let until = self.end_of(self.admitted);
+            let until = self.load.end_of(self.admitted);
             if self.at == until {
                 return Ok(());
             }
-            let len = self.load.bytes.len();
-            let from = self.at % len;
-            // At most to the end of the load, where it begins again.
-            let upto = (from + (until - self.at)).min(len);
-            match self.socket.write(&self.load.bytes[from..upto]) {
+            match self.socket.write(self.load.piece(self.at, until)) {
                 Ok(written) => self.at += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Where the first so many requests end, counted through all repetitions.
-    fn end_of(&self, requests: usize) -> usize {
-        let (Some(last), count) = (self.load.ends.last(), self.load.ends.len()) else {
-            return 0;
-        };
-        let rest = requests % count;
-        let rest = if rest == 0 {
-            0
-        } else {
-            self.load.ends[rest - 1]
-        };
-        requests / count * last + rest
     }
 }

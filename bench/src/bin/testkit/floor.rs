@@ -9,6 +9,7 @@ use homing_protocol::op;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, Builder};
 
 /// Starts it; it goes on to the end of the process.
 pub fn start() -> io::Result<SocketAddr> {
@@ -17,7 +18,7 @@ pub fn start() -> io::Result<SocketAddr> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), Token(usize::MAX))?;
     let (accepted, incoming) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         for mut socket in listener.incoming().flatten() {
             // The handshake, and an answer that the client does not look into.
             let mut request = [0; 49];
@@ -29,7 +30,8 @@ pub fn start() -> io::Result<SocketAddr> {
             }
         }
     });
-    std::thread::spawn(move || serve(poll, &incoming));
+    let serving = Builder::new().name("floor".into());
+    serving.spawn(move || serve(poll, &incoming))?;
     Ok(address)
 }
 

@@ -2,22 +2,27 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path bench/Cargo.toml --bin testkit -- speed
+//! cargo run --release --manifest-path bench/Cargo.toml --bin testkit -- core
 //! cargo run --release --manifest-path bench/Cargo.toml --bin testkit -- start
 //! ```
 //!
 //! `speed` sends pipelined requests, encoded beforehand, to four servers in turn: the fake one, a
 //! real one as it is configured by default, a real one that does not wait for its disk, and the
-//! floor, which answers without looking. `start` starts and drops servers. Set `TMPDIR` to a
+//! floor, which answers without looking. `core` measures the fake server without its sockets, the
+//! same in every run. `start` starts and drops servers. Set `TMPDIR` to a
 //! folder on a RAM disk, such as `/dev/shm`, to keep the real server's data there. Debian's
 //! package `zookeeper` must be installed for it; `--no-real` does without.
 
 mod client;
+mod core;
+mod cpu;
 mod floor;
 mod life;
 mod workload;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
@@ -36,6 +41,15 @@ struct Arguments {
 enum What {
     /// Requests per second, pipelined.
     Speed(Speed),
+    /// The fake server's core, without sockets and threads.
+    Core {
+        /// How many requests of each kind.
+        #[arg(long, default_value_t = 200_000)]
+        requests: usize,
+        /// Only these kinds: getData, exists, setData, create, delete, mixed.
+        #[arg(long, value_delimiter = ',', default_values_t = Workload::ALL)]
+        only: Vec<Workload>,
+    },
     /// How long it takes to start and to drop a server.
     Start {
         /// How many servers.
@@ -64,14 +78,15 @@ struct Speed {
     /// Leaves the real servers out.
     #[arg(long)]
     no_real: bool,
-    /// Only these: getData, exists, setData, create, delete (behind create), mixed.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
+    /// Only these kinds: getData, exists, setData, create, delete, mixed.
+    #[arg(long, value_delimiter = ',', default_values_t = Workload::ALL)]
+    only: Vec<Workload>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().what {
         What::Speed(settings) => speed(&settings),
+        What::Core { requests, only } => core::measure(&only, requests),
         What::Start { servers } => life::measure(servers),
     }
 }
@@ -80,17 +95,28 @@ fn main() -> Result<(), Box<dyn Error>> {
 struct Target {
     name: &'static str,
     address: SocketAddr,
+    /// Its process, and how the names of its threads begin.
+    threads: (u32, &'static str),
     /// Requests per second, by round.
     rates: Vec<f64>,
+    /// Seconds of the processor for each request, by round.
+    costs: Vec<f64>,
 }
 
 impl Target {
-    fn new(name: &'static str, address: SocketAddr) -> Self {
+    fn new(name: &'static str, address: SocketAddr, threads: (u32, &'static str)) -> Self {
         Self {
             name,
             address,
+            threads,
             rates: Vec::new(),
+            costs: Vec::new(),
         }
+    }
+
+    fn cpu(&self) -> f64 {
+        let (process, name) = self.threads;
+        cpu::used(process, name).map_or(f64::NAN, |used| used.as_secs_f64())
     }
 }
 
@@ -100,20 +126,28 @@ fn speed(settings: &Speed) -> Result<(), Box<dyn Error>> {
         true => None,
         false => Some((real(true).start()?, real(false).start()?)),
     };
-    let mut targets = vec![Target::new("fake", fake.addr())];
+    let mut targets = vec![Target::new("fake", fake.addr(), (process::id(), "fake-"))];
     if let Some((synced, unsynced)) = &real {
         println!(
             "real: ZooKeeper {}, data in {}",
             synced.version(),
             synced.folder().display()
         );
-        targets.push(Target::new("real", synced.addr()));
-        targets.push(Target::new("real, forceSync=no", unsynced.addr()));
+        targets.push(Target::new("real", synced.addr(), (synced.pid(), "")));
+        targets.push(Target::new(
+            "real, forceSync=no",
+            unsynced.addr(),
+            (unsynced.pid(), ""),
+        ));
     }
     for target in &targets {
         workload::prepare(target.address)?;
     }
-    targets.push(Target::new("floor", floor::start()?));
+    targets.push(Target::new(
+        "floor",
+        floor::start()?,
+        (process::id(), "floor"),
+    ));
     for target in targets
         .iter()
         .filter(|target| target.name.starts_with("real"))
@@ -126,12 +160,9 @@ fn speed(settings: &Speed) -> Result<(), Box<dyn Error>> {
             "{connections} connections, {} unanswered each:",
             settings.window
         );
-        for workload in Workload::ALL {
-            let name = workload.to_string();
-            if settings.only.is_empty() || settings.only.contains(&name) {
-                measure(&mut targets, workload, connections, settings)?;
-                report(&targets, workload);
-            }
+        for &workload in &settings.only {
+            measure(&mut targets, workload, connections, settings)?;
+            report(&targets, workload);
         }
     }
     Ok(())
@@ -171,6 +202,7 @@ fn measure(
     let wanted = Duration::from_millis(settings.millis).as_secs_f64();
     for target in &mut *targets {
         target.rates.clear();
+        target.costs.clear();
     }
     let mut counts = vec![10_000; targets.len()];
     // The first round finds out how many requests that is.
@@ -185,7 +217,9 @@ fn measure(
             if workload == Workload::Delete {
                 Workload::Create.run(target.address, connections, *count, settings.window)?;
             }
+            let cpu = target.cpu();
             let took = workload.run(target.address, connections, *count, settings.window)?;
+            let cost = (target.cpu() - cpu) / *count as f64;
             if workload == Workload::Create
                 && let Some(undo) = undo
             {
@@ -195,6 +229,7 @@ fn measure(
             *count = ((rate * wanted) as usize).clamp(1000, workload.max());
             if round > 0 {
                 target.rates.push(rate);
+                target.costs.push(cost);
             }
         }
     }
@@ -202,12 +237,12 @@ fn measure(
 }
 
 fn report(targets: &[Target], workload: Workload) {
-    print!("{workload:8}");
     for target in targets {
-        let (_, median, _) = spread(target.rates.iter().copied());
-        print!("  {} {:.0}/s", target.name, median);
+        let (_, rate, _) = spread(target.rates.iter().copied());
+        let (_, cost, _) = spread(target.costs.iter().copied());
+        let (name, cost) = (target.name, cost * 1e9);
+        println!("{workload:8}  {name:18} {rate:9.0}/s, {cost:6.0} ns of its processor each");
     }
-    println!();
     let Some((fake, others)) = targets.split_first() else {
         return;
     };

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use homing_protocol::{Acl, Create, CreateMode, Delete, Exists, GetData, PathRef, SetData, op};
@@ -60,7 +61,7 @@ impl Workload {
         client::run(server, &loads, each, window)
     }
 
-    fn load(self, connection: usize, requests: usize) -> Load {
+    pub fn load(self, connection: usize, requests: usize) -> Load {
         let mut load = Load::default();
         // All nodes, in an order that jumps about; each connection begins elsewhere.
         let nodes = (0..NODES).map(|index| node((index * 377 + connection * 13) % NODES));
@@ -88,6 +89,20 @@ impl Workload {
     }
 }
 
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|it| it.to_string() == name);
+        found.ok_or_else(|| {
+            format!(
+                "it is one of {}",
+                Self::ALL.map(|it| it.to_string()).join(", ")
+            )
+        })
+    }
+}
+
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -103,12 +118,17 @@ impl fmt::Display for Workload {
 
 /// Makes the nodes that are read and set, and the parent of those that are made and deleted.
 pub fn prepare(server: SocketAddr) -> io::Result<()> {
+    client::run(server, &[preparation()], NODES + 2, NODES + 2)?;
+    Ok(())
+}
+
+/// What makes them.
+pub fn preparation() -> Load {
     let mut load = Load::default();
     create(&mut load, "/bench");
     create(&mut load, "/made");
     (0..NODES).for_each(|index| create(&mut load, &node(index)));
-    client::run(server, &[load], NODES + 2, NODES + 2)?;
-    Ok(())
+    load
 }
 
 fn node(index: usize) -> String {
