@@ -20,6 +20,7 @@ use crate::config::ServerConfig;
 use crate::replica::{Deed, Errand, Role};
 use crate::server::{ConnectionId, Now, Output, Server};
 use crate::sessions::Sessions;
+use crate::tree::Stamp;
 
 use election::Reign;
 use history::History;
@@ -334,17 +335,21 @@ impl Ensemble {
     /// Tells clients who the members are, as the ensemble's configuration has it: where each
     /// listens for clients. Behind that, at ports that nobody listens on, would be where they
     /// talk to each other.
-    pub(crate) fn set_addresses(&mut self, addresses: &[SocketAddr]) {
+    pub(crate) fn set_addresses(&mut self, now: Now, addresses: &[SocketAddr]) {
         let mut text = String::new();
         for (address, id) in addresses.iter().zip(1..) {
             let ip = address.ip();
             text +=
                 &format!("server.{id}={ip}:{QUORUM_PORT}:{ELECTION_PORT}:participant;{address}\n");
         }
-        text += &format!("version={:x}", election::first_zxid(FIRST_EPOCH));
+        let at = Stamp {
+            zxid: election::first_zxid(FIRST_EPOCH),
+            time_ms: now.unix_ms,
+        };
+        text += &format!("version={:x}", at.zxid);
         for member in &mut self.members {
             member.server.config.ensemble.clone_from(&text);
-            member.server.tree.set_config(&text);
+            member.server.tree.set_config(&text, at);
         }
     }
 

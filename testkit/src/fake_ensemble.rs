@@ -372,7 +372,7 @@ impl FakeEnsembleBuilder {
         }
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
         shared.set_wakers(ports.iter().map(Port::waker).collect());
-        shared.hold().set_addresses(&addresses);
+        shared.hold().set_addresses(now(), &addresses);
         self.arrangements.carry_out(&mut shared.hold());
         let members = ports
             .into_iter()

@@ -478,10 +478,10 @@ impl Server {
 
 /// The handshake's own operation, which clients have no use for. A server takes it from them, and
 /// looks for a time-out in it.
-const CREATE_SESSION: i32 = -10;
+pub(crate) const CREATE_SESSION: i32 = -10;
 
 /// What removes containers, which a server asks itself for.
-const DELETE_CONTAINER: i32 = 20;
+pub(crate) const DELETE_CONTAINER: i32 = 20;
 
 /// What became of a write, for the one who asked and for those who watch.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
 use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::handshake::Greeting;
-use crate::processor::{Outcome, malformed};
+use crate::processor::{CREATE_SESSION, DELETE_CONTAINER, Outcome, malformed};
 use crate::reply::Reply;
 use crate::server::{Asker, ConnectionId, Now, Rules, Server, Stage};
 use crate::transaction::Caller;
@@ -243,9 +243,7 @@ impl Server {
             self.close_connection(connection);
             return false;
         }
-        // Identities are never waited for, and what is for all leaves at once.
-        let is_waiting = replica.is_waiting(connection);
-        if !is_waiting || matches!(op, op::AUTH | op::SASL) || self.is_to_leave(connection, op) {
+        if !replica.is_waiting(connection) || !self.is_to_wait(connection, op) {
             return true;
         }
         if let Some(replica) = &mut self.replica {
@@ -254,11 +252,12 @@ impl Server {
         false
     }
 
-    /// Whether a request is one for the leader, and no reason is known here to refuse it.
-    fn is_to_leave(&self, connection: ConnectionId, op: i32) -> bool {
-        is_for_all(op)
+    /// Whether a request has its place in its connection's line. Identities have none, nor has
+    /// what is no request at all, or comes from somebody who has no say; and what is for all
+    /// leaves at once.
+    fn is_to_wait(&self, connection: ConnectionId, op: i32) -> bool {
+        is_local(op)
             && !self.config.unknown_operations.contains(&op)
-            && !self.is_read_only_at(connection)
             && self.is_authenticated(connection)
     }
 
@@ -518,6 +517,31 @@ pub(crate) fn sync(reader: &mut Reader<'_>, reply: &mut Reply) -> Result<(), Err
         None => reply.put_buffer(None),
     }
     Ok(())
+}
+
+/// What a member does by itself, when its turn has come.
+fn is_local(op: i32) -> bool {
+    matches!(
+        op,
+        op::EXISTS
+            | op::GET_DATA
+            | op::GET_ACL
+            | op::GET_CHILDREN
+            | op::GET_CHILDREN2
+            | op::PING
+            | op::RECONFIG
+            | op::CHECK_WATCHES
+            | op::REMOVE_WATCHES
+            | op::MULTI_READ
+            | op::SET_WATCHES
+            | op::SET_WATCHES2
+            | op::GET_EPHEMERALS
+            | op::GET_ALL_CHILDREN_NUMBER
+            | op::ADD_WATCH
+            | op::WHO_AM_I
+            | CREATE_SESSION
+            | DELETE_CONTAINER
+    )
 }
 
 /// What one member cannot do by itself.

@@ -160,10 +160,14 @@ impl Tree {
         }
     }
 
-    /// Lets this be the ensemble's configuration.
-    pub(crate) fn set_config(&mut self, ensemble: &str) {
-        self.nodes
-            .insert(path::CONFIG.to_owned(), Node::config(ensemble));
+    /// Lets this be the ensemble's configuration, since this transaction.
+    pub(crate) fn set_config(&mut self, ensemble: &str, at: Stamp) {
+        let config = Node {
+            mzxid: at.zxid,
+            mtime: at.time_ms,
+            ..Node::config(ensemble)
+        };
+        self.nodes.insert(path::CONFIG.to_owned(), config);
     }
 
     /// A node; the empty path is the root as well.

@@ -93,19 +93,34 @@ fn what_stands_behind_a_write_waits_for_it_and_replies_keep_their_order() {
     let ping = rig.send(peer, op::PING, &Empty);
     let set = rig.send_set(peer, "/a", b"1");
     let again = rig.send_get(peer, "/a", false);
-    let unknown = rig.send(peer, 77, &Empty);
-    // Both writes have left at once: they need one lag, not two.
-    assert_eq!(rig.ensemble.behind(0), 2);
+    let close = rig.send(peer, op::CLOSE_SESSION, &Empty);
+    // What is for all has left at once: it needs one lag, not three.
+    assert_eq!(rig.ensemble.behind(0), 3);
     assert_eq!(rig.xids(peer), [before]);
     rig.advance(SECOND);
     let headers = rig.headers(peer);
     let xids: Vec<_> = headers.iter().map(|header| header.xid).collect();
-    let in_order = [create, get, -2, set, again, unknown];
+    let in_order = [create, get, -2, set, again, close];
     assert_ne!(ping, -2, "a ping's answer has its own number");
     assert_eq!(xids, in_order);
     let errors: Vec<_> = headers.iter().map(|header| header.err).collect();
-    assert_eq!(errors, [0, 0, 0, 0, 0, -6]);
+    assert_eq!(errors, [0; 6]);
     assert!(rig.is_closed(peer.end));
+}
+
+#[test]
+fn what_is_no_request_is_refused_in_front_of_what_waits() {
+    let mut rig = Rig::new();
+    let peer = rig.peer(0);
+    lag(&mut rig, 0, SECOND);
+    rig.send_create(peer, "/a", CreateMode::Persistent);
+    let unknown = rig.send(peer, 77, &Empty);
+    let headers = rig.headers(peer);
+    let answers: Vec<_> = headers.iter().map(|it| (it.xid, it.zxid, it.err)).collect();
+    assert_eq!(answers, [(unknown, -1, -6)]);
+    assert!(rig.is_closed(peer.end));
+    rig.advance(SECOND);
+    assert!(rig.has(0, "/a"), "it was written nonetheless");
 }
 
 #[test]
