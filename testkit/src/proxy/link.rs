@@ -157,10 +157,13 @@ impl Link {
                     Action::Errand(errand) => return Turn::Errand(errand),
                 }
             }
+            let waiting = self.waiting();
             if let Some(closer) = self.write(now) {
                 return Turn::Over(closer);
             }
-            if !from_client && !from_server {
+            // Room that was made is room to be read into.
+            let has_room = self.waiting() < waiting;
+            if !from_client && !from_server && !has_room {
                 return Turn::Waits;
             }
         }
@@ -212,6 +215,11 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// How many bytes wait to be written.
+    fn waiting(&self) -> usize {
+        self.client.waiting.len() + self.server.waiting.len()
     }
 
     /// Writes at both ends, and says who has closed it if it is over.

@@ -2,6 +2,7 @@
 //! in front of a real ZooKeeper.
 
 mod peer;
+mod proxies;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};

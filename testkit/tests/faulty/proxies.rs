@@ -1,0 +1,234 @@
+//! What a proxy is besides its faults.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use homing_protocol::{CreateMode, RequestHeader};
+use homing_testkit::{FakeServer, Proxy, Sight};
+
+use crate::peer::{Peer, SOON};
+use crate::until;
+
+#[test]
+fn a_session_goes_through_unchanged() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    assert_eq!(proxy.connect_string(), proxy.addr().to_string());
+    let mut peer = Peer::connect(proxy.addr());
+    peer.make("/a", &[7; 1_000_000]);
+    assert_eq!(peer.data("/a").unwrap(), [7; 1_000_000]);
+    assert_eq!(proxy.connections_accepted(), 1);
+    drop(peer);
+    until(|| server.with_server(|server| server.connection_count()) == 0);
+}
+
+#[test]
+fn a_word_gets_its_answer_through_a_half_closed_connection() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    proxy.faults("drop at frame; drop to server at frame".parse().unwrap());
+    let mut socket = TcpStream::connect(proxy.addr()).unwrap();
+    socket.write_all(b"srvr").unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Mode: standalone"), "{answer}");
+}
+
+#[test]
+fn whoever_has_no_server_is_closed() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    server.stop();
+    let mut peer = Peer::dial(proxy.addr());
+    assert!(peer.hear().is_over());
+    server.restart().unwrap();
+    Peer::connect(proxy.addr());
+}
+
+#[test]
+fn every_address_of_a_server_is_tried() {
+    let server = FakeServer::start();
+    // Nobody listens on a port that has been given back.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let addresses: &[SocketAddr] = &[nobody, nobody, server.addr()];
+    let proxy = Proxy::builder().start(addresses).unwrap();
+    let mut peer = Peer::connect(proxy.addr());
+    peer.make("/a", b"data");
+    assert!(Proxy::builder().start("no.such.host.invalid:2181").is_err());
+    assert!(
+        Proxy::builder()
+            .listen(server.addr())
+            .start(server.addr())
+            .is_err()
+    );
+}
+
+#[test]
+fn it_is_stopped_and_started_again_on_its_port() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    let mut peer = Peer::connect(proxy.addr());
+    proxy.cut_connections();
+    assert!(peer.hear().is_over());
+    let mut peer = peer.again(proxy.addr());
+    proxy.stop();
+    assert!(peer.hear().is_over());
+    assert!(TcpStream::connect(proxy.addr()).is_err());
+    proxy.restart().unwrap();
+    let address = proxy.addr();
+    let mut peer = Peer::connect(address);
+    proxy.restart().unwrap();
+    assert!(peer.hear().is_over());
+    let mut peer = Peer::connect(address);
+    drop(proxy);
+    assert!(peer.hear().is_over());
+    TcpListener::bind(address).unwrap();
+    until(|| server.with_server(|server| server.connection_count()) == 0);
+}
+
+#[test]
+fn a_server_that_is_gone_is_an_end_to_its_clients() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    let mut peer = Peer::connect(proxy.addr());
+    server.stop();
+    assert!(peer.hear().is_over());
+}
+
+#[test]
+fn what_nobody_reads_is_not_read_from_the_server() {
+    // A server that sends for as long as somebody takes it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (sent, progress) = mpsc::channel();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        while socket.write_all(&[0; 64 << 10]).is_ok() && sent.send(64 << 10).is_ok() {}
+    });
+    let proxy = Proxy::start(address);
+    let mut client = TcpStream::connect(proxy.addr()).unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    let mut taken = 0;
+    while let Ok(len) = progress.recv_timeout(Duration::from_millis(500)) {
+        taken += len;
+        assert!(taken < 64 << 20, "it takes without an end");
+    }
+    // And goes on as soon as somebody reads.
+    let mut buffer = vec![0; 1 << 20];
+    let mut read = 0;
+    while read < taken {
+        read += client.read(&mut buffer).unwrap();
+    }
+    progress.recv_timeout(SOON).unwrap();
+}
+
+#[test]
+fn what_a_fault_holds_back_has_a_bound() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap());
+    proxy.faults("stall to server".parse().unwrap());
+    let mut client = TcpStream::connect(proxy.addr()).unwrap();
+    client
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut written = 0;
+    while let Ok(len) = client.write(&[0; 64 << 10]) {
+        written += len;
+        assert!(written < 64 << 20, "it takes without an end");
+    }
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(SOON)).unwrap();
+    proxy.faults("".parse().unwrap());
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while read < written {
+        read += server.read(&mut buffer).unwrap();
+    }
+}
+
+#[test]
+fn an_observer_sees_frames_before_their_faults() {
+    let (sender, seen) = mpsc::channel();
+    let server = FakeServer::start();
+    let proxy = Proxy::builder()
+        .faults(
+            "drop to server at ping; cut to server at create 1"
+                .parse()
+                .unwrap(),
+        )
+        .observe(move |seen| {
+            let line = match &seen.what {
+                Sight::Opened(_) => "opened".to_owned(),
+                Sight::Frame(way, frame) => format!("{} bytes {way}", frame.len()),
+                Sight::Raw(way, bytes) => format!("raw {bytes:?} {way}"),
+                Sight::Closed(closer) => format!("closed by {closer}"),
+                _ => return,
+            };
+            sender.send((seen.connection, line)).unwrap();
+        })
+        .start(server.addr())
+        .unwrap();
+    let mut peer = Peer::connect(proxy.addr());
+    peer.ping();
+    peer.get("/");
+    peer.hear();
+    peer.create("/a", CreateMode::Persistent);
+    assert!(peer.hear().is_over());
+    let mut word = TcpStream::connect(proxy.addr()).unwrap();
+    word.write_all(b"ruok").unwrap();
+    word.read_to_end(&mut Vec::new()).unwrap();
+    drop(word);
+    let mut lines = Vec::new();
+    while !lines
+        .iter()
+        .any(|(number, line): &(u64, String)| *number == 2 && line.starts_with("closed"))
+    {
+        lines.push(seen.recv_timeout(SOON).unwrap());
+    }
+    let of = |number| {
+        let lines = lines.iter().filter(move |(of, _)| *of == number);
+        lines.map(|(_, line)| line.as_str()).collect::<Vec<_>>()
+    };
+    let get = RequestHeader::LEN + 4 + "/".len() + 1;
+    assert_eq!(
+        of(1)[..5],
+        [
+            "opened",
+            "45 bytes to server",
+            "37 bytes to client",
+            "8 bytes to server",
+            &format!("{get} bytes to server"),
+        ]
+    );
+    assert_eq!(of(2)[..2], ["opened", "raw b\"ruok\" to server"]);
+}
+
+#[test]
+fn a_hundred_connections_go_side_by_side() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    let strikes = proxy.faults(
+        "cut to client at setData 50; delay 1ms-5ms"
+            .parse()
+            .unwrap(),
+    );
+    let mut peers: Vec<_> = (0..100).map(|_| Peer::connect(proxy.addr())).collect();
+    peers[0].make("/a", b"");
+    for peer in &mut peers {
+        peer.set("/a", b"data");
+    }
+    // The one that is set when the node is made counts as well.
+    let over = peers
+        .iter_mut()
+        .filter_map(|peer| peer.hear().is_over().then_some(()));
+    assert_eq!(over.count(), 1);
+    assert_eq!(strikes.of(1), 1);
+    assert_eq!(proxy.connections_accepted(), 100);
+}
