@@ -26,7 +26,7 @@
 //! comes first, stats, transaction numbers, sessions, watches, access control lists of the
 //! schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5, super users,
 //! transactions, containers and nodes with a time to live. The same random requests are sent to it and to a real server, and
-//! whatever differs is a bug; see `tests/differential.rs`. [`ServerConfig`] has switches for
+//! whatever differs is a bug; see `tests/differential`. [`ServerConfig`] has switches for
 //! what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:

@@ -149,6 +149,14 @@ fn plainer_fields(fields: &[Field]) -> Vec<Vec<Field>> {
             Field::Byte(byte) if *byte != 0 => vec![Field::Byte(0)],
             Field::Version(version) if *version != -1 => vec![Field::Version(-1)],
             Field::SeenVersion => vec![Field::Version(-1)],
+            // With a smaller number it takes fewer acts to get there.
+            Field::Since(since) if *since > 0 => {
+                vec![
+                    Field::Since(0),
+                    Field::Since(since / 2),
+                    Field::Since(since - 1),
+                ]
+            }
             Field::Text(path) if at == 0 => shorter_path(path),
             // See `tolerated.txt`.
             Field::Text(text) if text.starts_with("count=") => Vec::new(),
