@@ -24,7 +24,10 @@ fn connect(server: &Server) -> ZooKeeper {
 }
 
 fn connect_to(servers: &str) -> ZooKeeper {
-    ZooKeeper::connect(servers, LONG, |_| {}).unwrap()
+    let client = ZooKeeper::connect(servers, LONG, |_| {}).unwrap();
+    // It returns before there is a session: what comes next would be numbered now so, now so.
+    client.exists("/", false).unwrap();
+    client
 }
 
 fn create(client: &ZooKeeper, path: &str, mode: CreateMode) -> ZkResult<String> {

@@ -22,7 +22,10 @@ async fn connect(server: &Server) -> Arc<ZooKeeper> {
 }
 
 async fn connect_to(servers: &str) -> ZooKeeper {
-    ZooKeeper::connect(servers, LONG, |_| {}).await.unwrap()
+    let client = ZooKeeper::connect(servers, LONG, |_| {}).await.unwrap();
+    // It returns before there is a session: what comes next would be numbered now so, now so.
+    client.exists("/", false).await.unwrap();
+    client
 }
 
 async fn create(client: &ZooKeeper, path: &str, mode: CreateMode) -> ZkResult<(String, Stat)> {

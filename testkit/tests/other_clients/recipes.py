@@ -1,8 +1,10 @@
 """kazoo's recipes, one after the other, against the server at argv[1]. What it prints is the same
 for any two servers that behave alike: no times, no session ids."""
 
+import datetime
 import sys
 import threading
+import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
@@ -153,6 +155,89 @@ def queue(a, b):
     say("locking", other.get(timeout=WAIT), other.consume(), other.get(timeout=WAIT), other.consume())
 
 
+def semaphore(a, b):
+    first = a.Semaphore("/semaphore", "first", max_leases=2)
+    second = b.Semaphore("/semaphore", "second", max_leases=2)
+    third = b.Semaphore("/semaphore", "third", max_leases=2)
+    say("semaphore", first.acquire(), second.acquire(), third.acquire(blocking=False))
+    say("holders", sorted(first.lease_holders()))
+    got = threading.Event()
+
+    def wait():
+        if third.acquire(timeout=WAIT):
+            got.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    first.release()
+    say("third", got.wait(WAIT), sorted(first.lease_holders()))
+    thread.join(WAIT)
+    say("other size", refused_value(a.Semaphore("/semaphore", "odd", max_leases=5).acquire))
+    second.release()
+    third.release()
+
+
+def refused_value(call):
+    try:
+        call()
+    except ValueError:
+        return "ValueError"
+    return "nothing"
+
+
+def shared_locks(a, b):
+    readers = [a.ReadLock("/shared", "a"), b.ReadLock("/shared", "b")]
+    writer = b.WriteLock("/shared", "writer")
+    say("readers", [reader.acquire(timeout=WAIT) for reader in readers])
+    say("writer", writer.acquire(blocking=False))
+    for reader in readers:
+        reader.release()
+    say("writer", writer.acquire(timeout=WAIT))
+    say("reader", readers[0].acquire(blocking=False))
+    writer.release()
+
+
+def lease(a, b):
+    hour = datetime.timedelta(hours=1)
+    ours = a.NonBlockingLease("/lease", hour, identifier="ours")
+    theirs = b.NonBlockingLease("/lease", hour, identifier="theirs")
+    again = a.NonBlockingLease("/lease", hour, identifier="ours")
+    say("lease", bool(ours), bool(theirs), bool(again))
+    held = [
+        bool(client.MultiNonBlockingLease(2, "/leases", hour, identifier=str(number)))
+        for number, client in enumerate((a, b, a))
+    ]
+    say("leases", held)
+
+
+def partitioner(a, b):
+    items = ("one", "two", "three", "four")
+    boundary = 0.2  # seconds without a change, before anybody has a share
+    shares = [
+        client.SetPartitioner("/partitions", items, identifier=name, time_boundary=boundary)
+        for client, name in ((a, "a"), (b, "b"))
+    ]
+
+    def settle(members):
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:
+            for share in members:
+                if share.release:
+                    share.release_set()
+                elif share.allocating:
+                    share.wait_for_acquire(0.1)
+            if all(share.acquired for share in members):
+                found = [sorted(share) for share in members]
+                if sum(map(len, found)) == len(items):
+                    return found
+        return "never"
+
+    say("partitions", settle(shares))
+    shares[0].finish()
+    say("the rest", settle(shares[1:]))
+    shares[1].finish()
+
+
 def watches(a, b):
     seen = []
     changed = threading.Condition()
@@ -243,7 +328,8 @@ def ephemerals(a, b):
 
 def main():
     a, b = connect(), connect()
-    for part in (nodes, lock, election, counter, barrier, party, queue, watches, tree, access, ephemerals):
+    recipes = (lock, election, counter, barrier, party, queue, semaphore, shared_locks, lease)
+    for part in (nodes, *recipes, partitioner, watches, tree, access, ephemerals):
         say("==", part.__name__)
         part(a, b)
     for client in (a, b):
