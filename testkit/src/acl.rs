@@ -1,10 +1,23 @@
 //! Who may do what: identities, access control lists, and the rules that join them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use homing_protocol::incoming::AclEntry;
 use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
+
+/// How lists are checked, where servers differ.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rules {
+    /// No list at all breaks the request down, instead of being as good as an empty one.
+    pub(crate) null_breaks: bool,
+    /// So does an entry without a scheme; and what `auth` stands for goes to the end.
+    pub(crate) old: bool,
+    /// The scheme `ip` knows whole addresses only.
+    pub(crate) no_subnets: bool,
+    /// The scheme `ip` knows addresses of IPv6.
+    pub(crate) ipv6: bool,
+}
 
 /// The identities of one connection. They are lost with it.
 #[derive(Debug, Clone)]
@@ -125,7 +138,14 @@ impl Identities {
 
     /// Checks a list that a client sent, and puts the connection's own identities in the place
     /// of scheme `auth`.
-    pub(crate) fn resolve(&self, list: Option<&[AclEntry]>) -> Result<Arc<[Acl]>, ErrorCode> {
+    pub(crate) fn resolve(
+        &self,
+        list: Option<&[AclEntry]>,
+        rules: Rules,
+    ) -> Result<Arc<[Acl]>, ErrorCode> {
+        if list.is_none() && rules.null_breaks {
+            return Err(ErrorCode::MarshallingError);
+        }
         let mut unique: Vec<&AclEntry> = Vec::new();
         for entry in list.unwrap_or_default() {
             let mut known = false;
@@ -142,16 +162,28 @@ impl Identities {
         if unique.is_empty() {
             return Err(ErrorCode::InvalidAcl);
         }
-        let mut resolved = Vec::new();
+        let (mut resolved, mut last) = (Vec::new(), Vec::new());
         for entry in unique {
-            self.resolve_entry(entry, &mut resolved)?;
+            let is_last = rules.old && entry.scheme.as_deref() == Some("auth");
+            let list = if is_last { &mut last } else { &mut resolved };
+            self.resolve_entry(entry, rules, list)?;
         }
+        resolved.append(&mut last);
         Ok(resolved.into())
     }
 
-    fn resolve_entry(&self, entry: &AclEntry, resolved: &mut Vec<Acl>) -> Result<(), ErrorCode> {
+    fn resolve_entry(
+        &self,
+        entry: &AclEntry,
+        rules: Rules,
+        resolved: &mut Vec<Acl>,
+    ) -> Result<(), ErrorCode> {
         let permissions = entry.permissions;
-        let scheme = entry.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
+        let no_scheme = match rules.old {
+            true => ErrorCode::MarshallingError,
+            false => ErrorCode::InvalidAcl,
+        };
+        let scheme = entry.scheme.as_deref().ok_or(no_scheme)?;
         if scheme == "auth" {
             // Of the schemes here these prove who somebody is.
             let proves = |id: &&Id| matches!(id.scheme.as_str(), "digest" | "sasl" | "x509");
@@ -186,7 +218,9 @@ impl Identities {
                 matches!(name.split_once(':'), Some((_, hash)) if !hash.is_empty() && !hash.contains(':'))
             }
             "sasl" => is_kerberos_name(name),
-            _ => Subnet::parse(name).is_some(),
+            _ => Subnet::parse(name).is_some_and(|net| {
+                (rules.ipv6 || !net.is_ipv6) && !(rules.no_subnets && name.contains('/'))
+            }),
         };
         if !valid {
             return Err(ErrorCode::InvalidAcl);
@@ -244,27 +278,47 @@ fn is_kerberos_name(name: &str) -> bool {
     }
 }
 
-/// The address part of an `ip` entry: a dotted quad and how many of its bits count.
+/// The address part of an `ip` entry: an address and how many of its bits count.
 struct Subnet {
-    address: u32,
-    mask: u32,
+    address: u128,
+    mask: u128,
+    is_ipv6: bool,
 }
 
 impl Subnet {
     fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, bits.parse().ok().filter(|bits| *bits <= 32)?),
-            None => (text, 32_u32),
+        let (text, bits) = match text.split_once('/') {
+            Some((text, bits)) => (text, Some(bits.parse::<u32>().ok()?)),
+            None => (text, None),
         };
-        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+        let (address, is_ipv6) = parse_address(text)?;
+        let len = if is_ipv6 { 128 } else { 32 };
+        let bits = bits.unwrap_or(len);
+        let mask = u128::MAX.checked_shl(len.checked_sub(bits)?).unwrap_or(0);
         Some(Self {
-            address: parse_quad(address)?,
+            address,
             mask,
+            is_ipv6,
         })
     }
 
     fn contains(&self, address: &str) -> bool {
-        parse_quad(address).is_some_and(|address| address & self.mask == self.address & self.mask)
+        parse_address(address).is_some_and(|(address, is_ipv6)| {
+            is_ipv6 == self.is_ipv6 && address & self.mask == self.address & self.mask
+        })
+    }
+}
+
+/// An address, and whether it is one of IPv6.
+fn parse_address(text: &str) -> Option<(u128, bool)> {
+    match text.contains(':') {
+        // A server has no place for a quad at its end.
+        true if text.contains('.') => None,
+        true => text
+            .parse()
+            .ok()
+            .map(|address: Ipv6Addr| (address.to_bits(), true)),
+        false => parse_quad(text).map(|quad| (quad.into(), false)),
     }
 }
 
@@ -303,7 +357,7 @@ fn id(scheme: &str, id: &str) -> Id {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identities, Subnet};
+    use super::{Identities, Rules, Subnet};
     use homing_protocol::incoming::AclEntry;
     use homing_protocol::{Acl, ErrorCode, permission};
 
@@ -350,7 +404,7 @@ mod tests {
             ("auth", "", false),
         ];
         for (scheme, id, valid) in rows {
-            let result = connection().resolve(Some(&[entry(scheme, id)]));
+            let result = connection().resolve(Some(&[entry(scheme, id)]), Rules::default());
             assert_eq!(result.is_ok(), valid, "{scheme}:{id}");
         }
     }
@@ -370,7 +424,7 @@ mod tests {
         ];
         for (id, valid) in rows {
             let ids = connection().with_sasl(true);
-            let result = ids.resolve(Some(&[entry("sasl", id)]));
+            let result = ids.resolve(Some(&[entry("sasl", id)]), Rules::default());
             assert_eq!(result.is_ok(), valid, "{id}");
         }
     }
@@ -378,11 +432,17 @@ mod tests {
     #[test]
     fn a_name_that_sasl_has_proved_is_an_identity() {
         let mut bob = connection().with_sasl(true);
-        let acl = bob.resolve(Some(&[entry("sasl", "bob")])).unwrap();
+        let acl = bob
+            .resolve(Some(&[entry("sasl", "bob")]), Rules::default())
+            .unwrap();
         assert!(!bob.allowed(&acl, permission::READ));
         bob.add_sasl("bob", false);
         assert!(bob.allowed(&acl, permission::READ));
-        assert_eq!(bob.resolve(Some(&[entry("auth", "")])).unwrap(), acl);
+        assert_eq!(
+            bob.resolve(Some(&[entry("auth", "")]), Rules::default())
+                .unwrap(),
+            acl
+        );
         assert_eq!(bob.who_am_i(), [("ip", "127.0.0.1"), ("sasl", "bob")]);
         let mut everybody = connection();
         everybody.add_sasl("super", false);
@@ -401,15 +461,21 @@ mod tests {
             ..entry("", "anyone")
         };
         assert_eq!(
-            ids.resolve(Some(&[null_id])),
+            ids.resolve(Some(&[null_id]), Rules::default()),
             Err(ErrorCode::MarshallingError)
         );
         assert_eq!(
-            ids.resolve(Some(&[null_scheme])),
+            ids.resolve(Some(&[null_scheme]), Rules::default()),
             Err(ErrorCode::InvalidAcl)
         );
-        assert_eq!(ids.resolve(None), Err(ErrorCode::InvalidAcl));
-        assert_eq!(ids.resolve(Some(&[])), Err(ErrorCode::InvalidAcl));
+        assert_eq!(
+            ids.resolve(None, Rules::default()),
+            Err(ErrorCode::InvalidAcl)
+        );
+        assert_eq!(
+            ids.resolve(Some(&[]), Rules::default()),
+            Err(ErrorCode::InvalidAcl)
+        );
     }
 
     #[test]
@@ -417,7 +483,7 @@ mod tests {
         let ids = authenticated(&["bob:pw", "eve:pw"]);
         let world = entry("world", "anyone");
         let list = [world.clone(), entry("auth", "ignored"), world];
-        let resolved = ids.resolve(Some(&list)).unwrap();
+        let resolved = ids.resolve(Some(&list), Rules::default()).unwrap();
         let schemes: Vec<_> = resolved.iter().map(|acl| &acl.id.id[..3]).collect();
         assert_eq!(schemes, ["any", "bob", "eve"]);
     }
@@ -425,7 +491,9 @@ mod tests {
     #[test]
     fn a_digest_matches_and_is_redacted_for_others() {
         let bob = authenticated(&["bob:pw"]);
-        let acl = bob.resolve(Some(&[entry("auth", "")])).unwrap();
+        let acl = bob
+            .resolve(Some(&[entry("auth", "")]), Rules::default())
+            .unwrap();
         assert!(bob.allowed(&acl, permission::READ));
         assert!(!connection().allowed(&acl, permission::READ));
         assert_eq!(bob.redact(&acl), acl);

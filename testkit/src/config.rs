@@ -69,6 +69,42 @@ pub struct ServerConfig {
     /// be asked for and removed by itself, as since 3.9.0. Off: a one-shot watch takes the place
     /// of a persistent one, and of a persistent and a recursive one the last is left.
     pub watches_side_by_side: bool,
+    /// Whether checkWatches finds the connection's own watches and no others, as before 3.6 and
+    /// since 3.9.0. Off: anybody's will do.
+    pub check_watches_own: bool,
+    /// Whether a multi takes each create as the operation that it is sent as, as since 3.7.2,
+    /// 3.8.2 and 3.9.0: a create2 is answered with a stat, and a mode that is none, or that does
+    /// not fit, spoils the whole. Off: the mode decides, and only what is special has a stat.
+    pub multi_keeps_operations: bool,
+    /// Whether a write that cannot be read is no transaction, as since 3.9.0. Off: it takes a
+    /// number.
+    pub unreadable_writes_are_free: bool,
+    /// Whether check is an operation in a multi only, as since 3.8.5 and 3.9.3. Off: by itself it
+    /// is a transaction that can fail, and is not answered when it does not.
+    pub check_in_multi_only: bool,
+    /// Whether reads in a multi spoil it, as before 3.6. Off: a list of nothing else is taken in,
+    /// and refused all the same.
+    pub multi_holds_no_reads: bool,
+    /// Whether the scheme `ip` knows addresses of IPv6 in access control lists, as since 3.9.4.
+    /// Off: −114.
+    pub ipv6_acls: bool,
+    /// Whether the scheme `ip` takes whole addresses only in access control lists, as before 3.5:
+    /// `10.0.0.0/8` is refused. Off.
+    pub no_subnets_in_acls: bool,
+    /// Whether an access control list that is null breaks a request down (−5), as before 3.6. Off:
+    /// it is as good as an empty one (−114).
+    pub null_acl_breaks: bool,
+    /// Whether what the scheme `auth` stands for comes last in an access control list, and an
+    /// entry without a scheme breaks the request down, as before 3.5. Off.
+    pub auth_entries_last: bool,
+    /// Whether a delete finds out that there is no such node before it asks for the permission to
+    /// delete it, as before 3.6. Off.
+    pub delete_looks_first: bool,
+    /// Whether the mode of a create is looked at when everything up to the permission was right,
+    /// as before 3.5.3. Off: it comes first of all.
+    pub create_modes_last: bool,
+    /// Whether there is no `/zookeeper/config`, as before 3.5. Off.
+    pub no_config_node: bool,
     /// Operations that the server does not know, by their codes in
     /// [`op`](homing_protocol::op): they are refused as by an older server, and a
     /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
@@ -121,6 +157,18 @@ impl Default for ServerConfig {
             exists_needs_read: false,
             events_tell_zxid: false,
             watches_side_by_side: false,
+            check_watches_own: false,
+            multi_keeps_operations: false,
+            unreadable_writes_are_free: false,
+            check_in_multi_only: false,
+            multi_holds_no_reads: false,
+            ipv6_acls: false,
+            no_subnets_in_acls: false,
+            null_acl_breaks: false,
+            auth_entries_last: false,
+            delete_looks_first: false,
+            create_modes_last: false,
+            no_config_node: false,
             unknown_operations: Vec::new(),
             reconfig_enabled: false,
             ensemble: String::new(),

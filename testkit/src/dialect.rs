@@ -207,6 +207,18 @@ impl ServerConfig {
         self.exists_needs_read = since(&[(8, 4), (9, 2)]);
         self.events_tell_zxid = since(&[(9, 0)]);
         self.watches_side_by_side = since(&[(9, 0)]);
+        self.check_watches_own = !since(&[(6, 0)]) || since(&[(9, 0)]);
+        self.multi_keeps_operations = since(&[(7, 2), (8, 2), (9, 0)]);
+        self.unreadable_writes_are_free = since(&[(9, 0)]);
+        self.check_in_multi_only = since(&[(8, 5), (9, 3)]);
+        self.multi_holds_no_reads = !since(&[(6, 0)]);
+        self.ipv6_acls = since(&[(9, 4)]);
+        self.no_subnets_in_acls = !since(&[(5, 0)]);
+        self.null_acl_breaks = !since(&[(6, 0)]);
+        self.auth_entries_last = !since(&[(5, 0)]);
+        self.delete_looks_first = !since(&[(6, 0)]);
+        self.create_modes_last = !since(&[(5, 3)]);
+        self.no_config_node = !since(&[(5, 0)]);
     }
 
     fn be_like_clickhouse(&mut self) {

@@ -14,8 +14,8 @@ use mio::Waker;
 use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
-use crate::served::{Served, now};
 use crate::listening::dialled;
+use crate::served::{Served, now};
 use crate::server::Server;
 use crate::tcp::{Front, Job};
 

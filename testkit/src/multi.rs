@@ -1,9 +1,10 @@
 //! Several operations in one request: all or nothing for writes, each by itself for reads.
 
-use homing_protocol::{ErrorCode, Reader, incoming, op};
+use homing_protocol::{DecodeError, ErrorCode, Reader, incoming, op};
 
-use crate::processor::{Applied, malformed};
+use crate::processor::Applied;
 use crate::reply::Reply;
+use crate::server::Rules;
 use crate::transaction::Transaction;
 
 /// Applies a multi and writes its results, or why there are none.
@@ -53,6 +54,7 @@ pub(crate) fn put_end(reply: &mut Reply) {
 /// One write of a multi.
 #[derive(Debug)]
 pub(crate) enum Write<'a> {
+    /// The operation is the one that it comes to.
     Create(i32, incoming::Create<'a>),
     Delete(incoming::NullablePath<'a>, i32),
     SetData(incoming::SetData<'a>),
@@ -62,38 +64,49 @@ pub(crate) enum Write<'a> {
     NotOne(i32, incoming::NullablePath<'a>),
 }
 
+/// Why a list came to nothing.
+#[derive(Debug)]
+pub(crate) struct Spoiled {
+    /// The server stumbled before it had a number.
+    pub(crate) is_free: bool,
+}
+
+impl From<DecodeError> for Spoiled {
+    fn from(_: DecodeError) -> Self {
+        Self { is_free: false }
+    }
+}
+
 /// Reads the whole list of a multi or a multiRead before anything is done. Any other operation in
 /// it spoils it, and so do one that the server does not know and reads among writes.
-pub(crate) fn list<'a>(
-    reader: &mut Reader<'a>,
-    unknown_operations: &[i32],
-) -> Result<Vec<Write<'a>>, ErrorCode> {
+pub(crate) fn list<'a>(reader: &mut Reader<'a>, rules: &Rules) -> Result<Vec<Write<'a>>, Spoiled> {
+    let spoiled = Spoiled { is_free: false };
     let mut writes = Vec::new();
-    while let Some(op) = malformed(incoming::multi_header(reader))? {
+    while let Some(op) = incoming::multi_header(reader)? {
         writes.push(match op {
-            unknown if unknown_operations.contains(&unknown) => {
-                return Err(ErrorCode::MarshallingError);
-            }
+            unknown if rules.unknown_operations.contains(&unknown) => return Err(spoiled),
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => {
-                Write::Create(op, malformed(incoming::Create::read(reader))?)
+                let create = incoming::Create::read(reader)?;
+                create_of(op, create, rules)?
             }
             op::CREATE_TTL => {
-                Write::Create(op, malformed(incoming::Create::read_with_ttl(reader))?)
+                let create = incoming::Create::read_with_ttl(reader)?;
+                Write::Create(by_mode(create.flags, op::CREATE, rules), create)
             }
             op::DELETE => {
-                let (path, version) = malformed(incoming::path_and_version(reader))?;
+                let (path, version) = incoming::path_and_version(reader)?;
                 Write::Delete(path, version)
             }
-            op::SET_DATA => Write::SetData(malformed(incoming::SetData::read(reader))?),
+            op::SET_DATA => Write::SetData(incoming::SetData::read(reader)?),
             op::CHECK => {
-                let (path, version) = malformed(incoming::path_and_version(reader))?;
+                let (path, version) = incoming::path_and_version(reader)?;
                 Write::Check(path, version)
             }
-            op::GET_DATA | op::GET_CHILDREN => {
-                let (path, _) = malformed(incoming::path_and_watch(reader))?;
+            op::GET_DATA | op::GET_CHILDREN if !rules.multi_holds_no_reads => {
+                let (path, _) = incoming::path_and_watch(reader)?;
                 Write::NotOne(op, path)
             }
-            _ => return Err(ErrorCode::MarshallingError),
+            _ => return Err(spoiled),
         });
     }
     let reads = writes
@@ -101,9 +114,44 @@ pub(crate) fn list<'a>(
         .filter(|write| matches!(write, Write::NotOne(..)))
         .count();
     if reads > 0 && reads < writes.len() {
-        return Err(ErrorCode::MarshallingError);
+        return Err(spoiled);
     }
     Ok(writes)
+}
+
+/// A create that brings no time to live.
+fn create_of<'a>(
+    op: i32,
+    create: incoming::Create<'a>,
+    rules: &Rules,
+) -> Result<Write<'a>, Spoiled> {
+    if !rules.multi_keeps_operations {
+        let op = by_mode(create.flags, op::CREATE, rules);
+        return Ok(Write::Create(op, create));
+    }
+    if !(0..=6).contains(&create.flags) {
+        return Err(Spoiled { is_free: false });
+    }
+    if create.acl.is_none() {
+        return Err(Spoiled { is_free: true });
+    }
+    match by_mode(create.flags, op, rules) {
+        op::CREATE_TTL => Err(Spoiled { is_free: false }),
+        op => Ok(Write::Create(op, create)),
+    }
+}
+
+/// What the mode of a create makes of it, where the server knows that mode.
+fn by_mode(flags: i32, otherwise: i32, rules: &Rules) -> i32 {
+    let special = match flags {
+        4 => op::CREATE_CONTAINER,
+        5 | 6 => op::CREATE_TTL,
+        _ => otherwise,
+    };
+    match rules.unknown_operations.contains(&special) {
+        true => otherwise,
+        false => special,
+    }
 }
 
 impl Write<'_> {
@@ -120,20 +168,13 @@ impl Write<'_> {
     fn apply(&self, transaction: &mut Transaction<'_>, reply: &mut Reply) -> Result<(), ErrorCode> {
         match self {
             Self::Create(op, create) => {
-                // In a multi the flags decide, and not the operation. Only createTTL brings a
-                // time to live; without one that the flags ask for, the server stumbles.
-                let by_flags = match create.flags {
-                    4 => op::CREATE_CONTAINER,
-                    5 | 6 => op::CREATE_TTL,
-                    _ => op::CREATE,
-                };
-                if by_flags == op::CREATE_TTL && *op != op::CREATE_TTL {
+                // Where it is needed and was not brought, the server stumbles.
+                if *op == op::CREATE_TTL && create.ttl.is_none() {
                     return Err(ErrorCode::MarshallingError);
                 }
-                let (path, stat) = transaction.create(create, by_flags)?;
-                // To 3.8.1 a create2 is answered as a create, and all that make something
-                // special as create2.
-                let plain = by_flags == op::CREATE;
+                let (path, stat) = transaction.create(create, *op)?;
+                // All that make something special are answered as create2.
+                let plain = *op == op::CREATE;
                 reply.put_multi_header(if plain { op::CREATE } else { op::CREATE2 }, false, 0);
                 reply.put_string(&path);
                 if !plain {

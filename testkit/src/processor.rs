@@ -46,6 +46,7 @@ impl Server {
         };
         match op {
             op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
+            op::CHECK if !self.knows_lone_check() => self.refuse(connection, xid),
             op::AUTH => self.authenticate(connection, xid, reader),
             op::SASL => self.sasl(connection, xid, reader),
             _ if !self.is_authenticated(connection) => {
@@ -80,6 +81,7 @@ impl Server {
             | op::MULTI => {
                 self.write(now, caller, RequestHeader { xid, op }, reader);
             }
+            op::CHECK => self.check(now, caller, xid, reader),
             op::RECONFIG => self.reconfigure(now, connection, xid, reader),
             DELETE_CONTAINER => {
                 // It takes the whole frame for the path, and that has a zero byte in it.
@@ -195,6 +197,26 @@ impl Server {
         self.stumble(now, connection, xid, error);
     }
 
+    /// Whether check is anything outside a multi. The members of an ensemble do not bother.
+    fn knows_lone_check(&self) -> bool {
+        !self.config.check_in_multi_only && self.replica.is_none()
+    }
+
+    /// A check that is in no multi is a transaction too. Nobody meant it to be: a real server
+    /// breaks down over the answer when there is nothing wrong.
+    fn check(&mut self, now: Now, caller: (ConnectionId, i64), xid: i32, mut reader: Reader<'_>) {
+        let (connection, session) = caller;
+        let read = malformed(incoming::path_and_version(&mut reader));
+        let asker = Asker::Here(connection, session);
+        let result = self.transact(now, asker, |transaction| {
+            let (path, version) = read?;
+            transaction.check(&path, version)
+        });
+        if result.is_err() {
+            self.answer(connection, xid, result, Reply::new());
+        }
+    }
+
     /// An error that takes a number.
     fn stumble(&mut self, now: Now, connection: ConnectionId, xid: i32, error: ErrorCode) {
         if self.replica.is_some() {
@@ -231,18 +253,32 @@ impl Server {
         mut reader: Reader<'_>,
     ) -> Outcome {
         let mut reply = Reply::new();
-        let unknown = match asker {
-            Asker::Here(..) => &self.config.unknown_operations[..],
-            Asker::Elsewhere(_, rules) => &rules.unknown_operations,
+        let own = self.rules();
+        let rules = match asker {
+            Asker::Here(..) => &own,
+            Asker::Elsewhere(_, rules) => rules,
         };
-        let multi = (op == op::MULTI).then(|| multi::list(&mut reader, unknown));
-        if let Some(Ok(writes)) = &multi
-            && writes.iter().any(multi::Write::lacks_path)
-        {
-            // A real server stumbles over this when it has a number but no transaction yet, and
-            // an empty list of results to send.
-            self.waste_zxid();
-            multi::put_end(&mut reply);
+        let multi = (op == op::MULTI).then(|| multi::list(&mut reader, rules));
+        let is_free = rules.unreadable_writes_are_free;
+        let stumbles = match &multi {
+            Some(Err(spoiled)) => spoiled.is_free,
+            Some(Ok(writes)) if writes.iter().any(multi::Write::lacks_path) => {
+                // A real server stumbles over this when it has a number but no transaction yet.
+                // From 3.9 on it makes an error of it, which shows the number.
+                self.waste_zxid();
+                if is_free {
+                    self.last_zxid = self.zxid_counter;
+                }
+                true
+            }
+            Some(Ok(_)) => false,
+            None => is_free && !is_readable(op, reader.clone()),
+        };
+        if stumbles {
+            // Without an error of its own there is an empty list of results to send.
+            if !is_free {
+                multi::put_end(&mut reply);
+            }
             return Outcome {
                 reply,
                 is_whole: true,
@@ -251,9 +287,8 @@ impl Server {
         }
         let (result, changes) = self.transact(now, asker, |mut transaction| {
             let result = match multi {
-                Some(writes) => {
-                    writes.and_then(|writes| multi::apply(&mut transaction, &writes, &mut reply))
-                }
+                Some(Ok(writes)) => multi::apply(&mut transaction, &writes, &mut reply),
+                Some(Err(_)) => Err(ErrorCode::MarshallingError),
                 None => apply(&mut transaction, op, reader, &mut reply),
             };
             match result {
@@ -424,7 +459,8 @@ impl Server {
         reader: &mut Reader<'_>,
         reply: &mut Reply,
     ) -> Result<(), ErrorCode> {
-        for read in multi::list(reader, &self.config.unknown_operations)? {
+        let reads = multi::list(reader, &self.rules());
+        for read in reads.map_err(|_| ErrorCode::MarshallingError)? {
             if reply.is_too_long() {
                 return Err(ErrorCode::MarshallingError);
             }
@@ -549,6 +585,19 @@ fn apply(
         _ => return Err(ErrorCode::Unimplemented),
     }
     Ok(Applied::Done)
+}
+
+/// Whether a single write can be read, whatever comes of it.
+fn is_readable(op: i32, mut reader: Reader<'_>) -> bool {
+    let reader = &mut reader;
+    let read = match op {
+        op::CREATE_TTL => incoming::Create::read_with_ttl(reader).map(drop),
+        op::DELETE => incoming::path_and_version(reader).map(drop),
+        op::SET_DATA => incoming::SetData::read(reader).map(drop),
+        op::SET_ACL => incoming::SetAcl::read(reader).map(drop),
+        _ => incoming::Create::read(reader).map(drop),
+    };
+    read.is_ok()
 }
 
 fn get_data(node: &Node, reply: &mut Reply) {

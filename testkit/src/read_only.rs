@@ -128,6 +128,7 @@ pub(crate) fn is_refused(op: i32) -> bool {
             | op::SET_DATA
             | op::SET_ACL
             | op::MULTI
+            | op::CHECK
             | op::RECONFIG
             | op::SYNC
     )

@@ -194,6 +194,9 @@ pub(crate) enum Asker<'a> {
 pub(crate) struct Rules {
     pub(crate) settings: Settings,
     pub(crate) unknown_operations: Vec<i32>,
+    pub(crate) multi_keeps_operations: bool,
+    pub(crate) multi_holds_no_reads: bool,
+    pub(crate) unreadable_writes_are_free: bool,
 }
 
 /// How far a connection has come.
@@ -212,8 +215,8 @@ impl Server {
     /// A server with an empty tree.
     pub fn new(config: ServerConfig) -> Self {
         Self {
-            tree: Tree::new(&config.ensemble),
-            watches: Watches::new(config.watches_side_by_side),
+            tree: Tree::new(&config),
+            watches: Watches::new(&config),
             sessions: Sessions::new(config.tick_time),
             last_zxid: config.first_zxid,
             zxid_counter: config.first_zxid,
@@ -567,14 +570,14 @@ impl Server {
         Rules {
             settings: self.settings(),
             unknown_operations: self.config.unknown_operations.clone(),
+            multi_keeps_operations: self.config.multi_keeps_operations,
+            multi_holds_no_reads: self.config.multi_holds_no_reads,
+            unreadable_writes_are_free: self.config.unreadable_writes_are_free,
         }
     }
 
     fn settings(&self) -> Settings {
-        Settings {
-            extended_types: self.config.extended_types_enabled,
-            enforce_quota: self.config.enforce_quota,
-        }
+        Settings::new(&self.config)
     }
 
     /// The next transaction without an asker: it removes nodes, and tells whoever watches.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_protocol::{Acl, ErrorCode, Stat, incoming, op, permission};
 
-use crate::acl::Identities;
+use crate::acl::{self, Identities};
+use crate::config::ServerConfig;
 use crate::path;
 use crate::quota;
 use crate::tree::{Kind, NewNode, Node, Stamp, Tree, Undo};
@@ -29,6 +30,41 @@ pub(crate) struct Settings {
     pub(crate) extended_types: bool,
     /// Hard limits of quotas are more than a word.
     pub(crate) enforce_quota: bool,
+    /// How lists of permissions are checked.
+    acl: acl::Rules,
+    /// The highest mode of create that there is.
+    mode_max: i32,
+    /// Which of these modes it is comes after the permission to create anything.
+    modes_last: bool,
+    /// What is reserved elsewhere is a node like any other.
+    no_config_node: bool,
+    /// Whether a node is there comes before the permission to delete it.
+    delete_looks_first: bool,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        let knows = |op| !config.unknown_operations.contains(&op);
+        let mode_max = match (knows(op::CREATE_CONTAINER), knows(op::CREATE_TTL)) {
+            (_, true) => 6,
+            (true, false) => 4,
+            (false, false) => 3,
+        };
+        Self {
+            extended_types: config.extended_types_enabled,
+            enforce_quota: config.enforce_quota,
+            acl: acl::Rules {
+                null_breaks: config.null_acl_breaks,
+                old: config.auth_entries_last,
+                no_subnets: config.no_subnets_in_acls,
+                ipv6: config.ipv6_acls,
+            },
+            mode_max,
+            no_config_node: config.no_config_node,
+            modes_last: config.create_modes_last,
+            delete_looks_first: config.delete_looks_first,
+        }
+    }
 }
 
 /// One transaction, single or multi.
@@ -82,15 +118,22 @@ impl<'a> Transaction<'a> {
         create: &incoming::Create<'_>,
         op: i32,
     ) -> Result<(String, Stat), ErrorCode> {
-        let (sequential, kind) = self.judge_mode(create, op)?;
+        let mut mode = None;
+        if !self.settings.modes_last {
+            mode = Some(self.judge_mode(create, op)?);
+        }
         let path = create.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         if !path::has_parent(path) {
             return Err(ErrorCode::BadArguments);
         }
         let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
-        let acl = self.caller.identities.resolve(create.acl.as_deref())?;
+        let acl = self.resolve(create.acl.as_deref())?;
         let parent = self.node(parent)?;
         self.check_allowed(parent, permission::CREATE)?;
+        let (sequential, kind) = match mode {
+            Some(mode) => mode,
+            None => self.judge_mode(create, op)?,
+        };
         let path = match sequential {
             true => format!("{path}{:010}", parent.create_counter()),
             false => path.to_owned(),
@@ -134,11 +177,17 @@ impl<'a> Transaction<'a> {
         version: i32,
     ) -> Result<(), ErrorCode> {
         let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-        if !path::has_parent(path) || path::RESERVED.contains(&path) {
+        let is_reserved = path::RESERVED.contains(&path)
+            && !(path == path::CONFIG && self.settings.no_config_node);
+        if !path::has_parent(path) || is_reserved {
             return Err(ErrorCode::BadArguments);
         }
         let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
-        self.check_allowed(self.node(parent)?, permission::DELETE)?;
+        let parent = self.node(parent)?;
+        if self.settings.delete_looks_first {
+            self.node(path)?;
+        }
+        self.check_allowed(parent, permission::DELETE)?;
         let node = self.node(path)?;
         check_version(node.stat().version, version)?;
         if !node.children.is_empty() {
@@ -197,7 +246,7 @@ impl<'a> Transaction<'a> {
     /// Replaces a node's access control list. No watch sees it, and no multi may hold it.
     pub(crate) fn set_acl(&mut self, set: &incoming::SetAcl<'_>) -> Result<Stat, ErrorCode> {
         let path = checked(set.path.as_deref())?;
-        let acl: Arc<[Acl]> = self.caller.identities.resolve(set.acl.as_deref())?;
+        let acl = self.resolve(set.acl.as_deref())?;
         let node = self.node(path)?;
         self.check_allowed(node, permission::ADMIN)?;
         check_version(node.stat().aversion, set.version)?;
@@ -223,6 +272,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<(bool, Kind), ErrorCode> {
         let ttl = create.ttl.unwrap_or(-1);
         let (sequential, kind) = match create.flags {
+            flags if flags > self.settings.mode_max => return Err(ErrorCode::BadArguments),
             0 | 4 => (false, Kind::Persistent),
             1 => (false, Kind::Ephemeral(self.caller.session)),
             2 => (true, Kind::Persistent),
@@ -238,6 +288,11 @@ impl<'a> Transaction<'a> {
             (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
             _ => Ok((sequential, kind)),
         }
+    }
+
+    fn resolve(&self, list: Option<&[incoming::AclEntry]>) -> Result<Arc<[Acl]>, ErrorCode> {
+        let identities = self.caller.identities;
+        identities.resolve(list, self.settings.acl)
     }
 
     /// Against what there was before this transaction: what a multi adds counts when it is done.

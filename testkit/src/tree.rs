@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_protocol::{Acl, Id, Stat, permission};
 
+use crate::config::ServerConfig;
 use crate::path;
 use crate::quota::Quotas;
 
@@ -140,19 +141,25 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of an empty server, with this text for its configuration.
-    pub(crate) fn new(ensemble: &str) -> Self {
+    /// The tree of an empty server.
+    pub(crate) fn new(config: &ServerConfig) -> Self {
         let open = permission::ALL;
+        let children: &[&str] = match config.no_config_node {
+            true => &["quota"],
+            false => &["config", "quota"],
+        };
         let nodes = [
             ("/", Node::reserved(&["zookeeper"], 0, open)),
-            ("/zookeeper", Node::reserved(&["config", "quota"], 0, open)),
+            ("/zookeeper", Node::reserved(children, 0, open)),
             ("/zookeeper/quota", Node::reserved(&[], 0, open)),
-            (path::CONFIG, Node::config(ensemble)),
         ];
+        let config =
+            (!config.no_config_node).then(|| (path::CONFIG, Node::config(&config.ensemble)));
         Self {
             nodes: nodes
-                .map(|(path, node)| (path.to_owned(), node))
                 .into_iter()
+                .chain(config)
+                .map(|(path, node)| (path.to_owned(), node))
                 .collect(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
@@ -441,6 +448,8 @@ mod tests {
 
     use homing_protocol::Acl;
 
+    use crate::config::ServerConfig;
+
     use super::{Kind, NewNode, Stamp, Tree};
 
     fn new_node(kind: Kind) -> NewNode {
@@ -464,7 +473,7 @@ mod tests {
 
     #[test]
     fn an_empty_tree_has_the_stats_of_an_empty_server() {
-        let tree = Tree::new("");
+        let tree = Tree::new(&ServerConfig::default());
         let stat = |path| {
             let stat = tree.get(path).unwrap().stat();
             (
@@ -484,7 +493,7 @@ mod tests {
 
     #[test]
     fn cversion_counts_creations_and_deletions() {
-        let mut tree = Tree::new("");
+        let mut tree = Tree::new(&ServerConfig::default());
         tree.create("/p", new_node(Kind::Persistent), at(1))
             .unwrap();
         tree.create("/p/a", new_node(Kind::Persistent), at(2))
@@ -506,7 +515,7 @@ mod tests {
 
     #[test]
     fn everything_can_be_taken_back() {
-        let mut tree = Tree::new("");
+        let mut tree = Tree::new(&ServerConfig::default());
         tree.create("/p", new_node(Kind::Persistent), at(1))
             .unwrap();
         tree.create("/p/e", new_node(Kind::Ephemeral(7)), at(2))

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use homing_protocol::{Acl, EventType};
+use homing_protocol::{Acl, ErrorCode, EventType};
 
+use crate::config::ServerConfig;
 use crate::path;
 use crate::server::ConnectionId;
 use crate::tree::Map;
@@ -118,12 +119,15 @@ pub(crate) struct Watches {
     child: Table,
     /// As in 3.9: a path may have all modes at once.
     side_by_side: bool,
+    /// Whoever asks for watches is told of his own only.
+    checks_own: bool,
 }
 
 impl Watches {
-    pub(crate) fn new(side_by_side: bool) -> Self {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
         Self {
-            side_by_side,
+            side_by_side: config.watches_side_by_side,
+            checks_own: config.check_watches_own,
             ..Self::default()
         }
     }
@@ -165,18 +169,30 @@ impl Watches {
         }
     }
 
-    /// What checkWatches finds: to 3.8 a watch of anybody's on exactly this path will do, which
-    /// was not meant so (3.9 looks at the connection's own).
-    pub(crate) fn contains(&self, path: &str, connection: ConnectionId, which: Which) -> bool {
-        let side_by_side = self.side_by_side;
-        let [data, child] = which.modes(side_by_side);
-        let has = |table: &Table, modes: Option<Modes>| match modes {
-            None => false,
-            Some(_) if !side_by_side => table.contains(path),
-            Some(modes) => table.has(path, connection, modes),
-        };
+    /// What checkWatches finds: from 3.6 to 3.8 a watch of anybody's on exactly this path will do,
+    /// which was not meant so.
+    pub(crate) fn contains(
+        &self,
+        path: Option<&str>,
+        connection: ConnectionId,
+        which: Which,
+    ) -> Result<bool, ErrorCode> {
+        let [data, child] = which.modes(self.side_by_side);
+        if self.checks_own {
+            let has = |table: &Table, modes: Option<Modes>| {
+                path.zip(modes)
+                    .is_some_and(|(path, modes)| table.has(path, connection, modes))
+            };
+            return Ok(has(&self.data, data) || has(&self.child, child));
+        }
+        let path = path.ok_or(ErrorCode::MarshallingError)?;
+        // It walks up the path, and stumbles where there is nothing to walk.
+        if !path.is_empty() && !path.contains('/') {
+            return Err(ErrorCode::MarshallingError);
+        }
+        let has = |table: &Table, modes: Option<Modes>| modes.is_some() && table.contains(path);
         // The root's other name can be watched, but is never found.
-        (has(&self.data, data) || has(&self.child, child)) && !path.is_empty()
+        Ok((has(&self.data, data) || has(&self.child, child)) && !path.is_empty())
     }
 
     /// Removes a connection's watches on a path, and says whether there were any.

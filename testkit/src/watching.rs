@@ -2,7 +2,7 @@
 
 use homing_protocol::{ErrorCode, EventType, Reader, incoming};
 
-use crate::processor::{malformed, required};
+use crate::processor::malformed;
 use crate::reply::Reply;
 use crate::server::{ConnectionId, Server};
 use crate::watches::Which;
@@ -36,12 +36,7 @@ impl Server {
     ) -> Result<(), ErrorCode> {
         let (path, kind) = malformed(incoming::path_and_kind(reader))?;
         let which = self.which(kind)?;
-        let path = required(path)?;
-        // A real server walks up the path, and stumbles where there is nothing to walk.
-        if !path.is_empty() && !path.contains('/') {
-            return Err(ErrorCode::MarshallingError);
-        }
-        found(self.watches.contains(&path, connection, which))
+        found(self.watches.contains(path.as_deref(), connection, which)?)
     }
 
     pub(crate) fn remove_watches(
