@@ -338,7 +338,7 @@ fn parse_quad(text: &str) -> Option<u32> {
 }
 
 /// An address as Java writes it: IPv6 in eight groups, nothing left out.
-fn java_text(address: IpAddr) -> String {
+pub(crate) fn java_text(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => address

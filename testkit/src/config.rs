@@ -5,6 +5,7 @@ use std::time::Duration;
 use homing_protocol::frame;
 
 use crate::sasl::SaslConfig;
+use crate::words::ServerMode;
 
 /// What can be set about a [`Server`](crate::Server). The defaults are those of ZooKeeper 3.8.0
 /// with its sample configuration, except where a field says otherwise.
@@ -38,8 +39,16 @@ pub struct ServerConfig {
     /// once. 0, the default, is no limit: ZooKeeper's own default of 60 is a nuisance where all
     /// clients are on the loopback address.
     pub max_client_connections: usize,
-    /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all that are
-    /// known here: `ruok`, `srvr`, `isro` and `mntr`. Only `srvr` by default.
+    /// How many connections there may be from everywhere (`maxCnxns`); those above are closed at
+    /// once. 0, the default, is no limit.
+    pub max_connections: usize,
+    /// How many requests may be outstanding, on all connections together
+    /// (`zookeeper.globalOutstandingLimit`). While there are more, nothing is read from
+    /// connections that have one outstanding. 1000. A request is outstanding until its reply is
+    /// sent, so that it takes [latency](crate::FakeServer::latency) to have any.
+    pub outstanding_limit: usize,
+    /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all. None by
+    /// default but `srvr`, which always is.
     pub four_letter_words: Vec<String>,
     /// Whether a server without a quorum serves reads (`readonlymode.enabled`), and therefore
     /// answers `isro`. Off, until [`set_read_only`](crate::Server::set_read_only) is called.
@@ -130,6 +139,9 @@ pub struct ServerConfig {
     /// Whether the scheme `x509` is known (`authProvider.x509`): the identities that TLS proves.
     /// Off; [`FakeServerBuilder::tls`](crate::FakeServerBuilder::tls) switches it on.
     pub x509: bool,
+    /// What the server says of itself in `srvr`, `stat`, `mntr` and `conf`. It stands alone by
+    /// default, and answers all else as one that does. While it has no quorum it says so instead.
+    pub mode: ServerMode,
     /// The server's number, which is the top byte of its session ids. 1.
     pub server_id: u8,
     /// The transaction that the server begins behind. 0.
@@ -146,7 +158,9 @@ impl Default for ServerConfig {
             request_len_max: frame::REQUEST_LEN_MAX,
             handshake_timeout: Duration::from_secs(10),
             max_client_connections: 0,
-            four_letter_words: vec!["srvr".into()],
+            max_connections: 0,
+            outstanding_limit: 1000,
+            four_letter_words: Vec::new(),
             read_only_enabled: false,
             local_sessions: true,
             extended_types_enabled: false,
@@ -176,6 +190,7 @@ impl Default for ServerConfig {
             sasl: None,
             required_schemes: Vec::new(),
             x509: false,
+            mode: ServerMode::Standalone,
             server_id: 1,
             first_zxid: 0,
         }
@@ -185,12 +200,16 @@ impl Default for ServerConfig {
 impl ServerConfig {
     /// What a client is granted that asks for a session time-out of `wanted`.
     pub fn session_timeout(&self, wanted: Duration) -> Duration {
-        let min = self
-            .min_session_timeout
-            .unwrap_or(self.tick_time.saturating_mul(2));
-        let max = self
-            .max_session_timeout
-            .unwrap_or(self.tick_time.saturating_mul(20));
+        let [min, max] = self.session_timeouts();
         wanted.min(max).max(min)
+    }
+
+    /// The shortest and the longest session time-out that are granted.
+    pub(crate) fn session_timeouts(&self) -> [Duration; 2] {
+        let ticks = |ticks| self.tick_time.saturating_mul(ticks);
+        [
+            self.min_session_timeout.unwrap_or(ticks(2)),
+            self.max_session_timeout.unwrap_or(ticks(20)),
+        ]
     }
 }

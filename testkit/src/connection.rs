@@ -1,5 +1,6 @@
 //! One accepted socket: its buffers and how far its end has come.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::faults::{Action, Filter, Passed, Way};
+use crate::reply;
 use crate::server::ConnectionId;
 
 /// While so many bytes wait to be sent to a client, nothing more is read from it: it has asked
@@ -39,6 +41,7 @@ pub(crate) struct Connection {
     filter: Option<Box<Filter>>,
     input: BytesMut,
     output: BytesMut,
+    unsent: Unsent,
     /// The peer has said all that it had to say; some of it may be in the filter still.
     is_read: bool,
     /// And none of it is.
@@ -80,6 +83,7 @@ impl Connection {
             filter: None,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            unsent: Unsent::default(),
             is_read: false,
             is_heard: false,
             is_closed: false,
@@ -185,6 +189,7 @@ impl Connection {
                 Passed::End => self.is_half_closed = true,
             }
         }
+        self.unsent.leave(filter.held(Way::ToClient));
     }
 
     /// What a fault wants done.
@@ -261,6 +266,11 @@ impl Connection {
         self.is_heard && self.may_ask() || self.is_read && self.is_closed()
     }
 
+    /// How many requests wait for replies that latency or a fault holds back.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.unsent.replies
+    }
+
     /// Whether the server is done with it.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
@@ -274,6 +284,7 @@ impl Connection {
         match &mut self.filter {
             Some(filter) => {
                 filter.give(now, Way::ToClient, frame);
+                self.unsent.add(frame);
                 self.let_through(now);
             }
             None => self.output.extend_from_slice(frame),
@@ -353,5 +364,37 @@ impl Connection {
     fn backlog(&self) -> usize {
         let held = self.filter.as_ref().map(|it| it.held(Way::ToClient));
         self.output.len() + held.unwrap_or(0)
+    }
+}
+
+/// The frames that are held back on their way to the client.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// How long each is, and whether it is a reply.
+    frames: VecDeque<(usize, bool)>,
+    bytes: usize,
+    replies: usize,
+}
+
+impl Unsent {
+    fn add(&mut self, frame: &[u8]) {
+        // Those of requests that ZooKeeper counts: pings, notifications and the handshake have
+        // other numbers.
+        let is_reply = reply::xid(frame).is_some_and(|xid| xid > 0);
+        self.frames.push_back((frame.len(), is_reply));
+        self.bytes += frame.len();
+        self.replies += usize::from(is_reply);
+    }
+
+    /// So many bytes are still held back. Where faults have changed frames, it is nearly right,
+    /// until none are.
+    fn leave(&mut self, held: usize) {
+        while let Some((len, is_reply)) = self.frames.front().copied()
+            && (held == 0 || self.bytes - len >= held)
+        {
+            self.frames.pop_front();
+            self.bytes -= len;
+            self.replies -= usize::from(is_reply);
+        }
     }
 }

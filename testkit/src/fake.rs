@@ -327,6 +327,20 @@ impl FakeServerBuilder {
         self
     }
 
+    /// How many connections there may be in all (`maxCnxns`); see
+    /// [`ServerConfig::max_connections`]. No limit.
+    pub fn max_connections(mut self, max: usize) -> Self {
+        self.config.max_connections = max;
+        self
+    }
+
+    /// How many requests may be outstanding (`zookeeper.globalOutstandingLimit`); see
+    /// [`ServerConfig::outstanding_limit`]. 1000.
+    pub fn outstanding_limit(mut self, limit: usize) -> Self {
+        self.config.outstanding_limit = limit;
+        self
+    }
+
     /// Speaks TLS, and nothing else: with `homing_transport_tls::TlsServer`, which is
     /// `homing_testkit::TlsServer` with the feature `tls`. Whoever shows a certificate there has
     /// the identity that it names, of the scheme `x509`.

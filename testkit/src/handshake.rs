@@ -31,6 +31,7 @@ impl Server {
         if matches!(verdict, Verdict::Refuse) {
             return self.refuse_read_only(connection);
         }
+        self.totals.handshakes += 1;
         let wanted = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let timeout = self.config.session_timeout(wanted);
         let session = match request.session_id {
@@ -65,6 +66,7 @@ impl Server {
             session, timeout, ..
         } = greeting;
         self.attach(connection, session);
+        self.note_begun(connection, greeting.is_new);
         let response = ConnectResponse {
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: session,
@@ -88,6 +90,16 @@ impl Server {
     fn mirrored(&self, connection: ConnectionId, greeting: Greeting) -> Option<bool> {
         let is_read_only = self.is_read_only_at(connection);
         greeting.knows_read_only.then_some(is_read_only)
+    }
+
+    /// A session's beginning is a request like any other, taking it up again is none.
+    fn note_begun(&mut self, connection: ConnectionId, is_new: bool) {
+        if let Some(known) = self.connections.get_mut(&connection)
+            && is_new
+        {
+            known.traffic.session_begun(self.last_zxid);
+            self.totals.writes += 1;
+        }
     }
 
     /// A new session is a transaction of its own.
@@ -125,6 +137,8 @@ pub(crate) struct Greeting {
     pub(crate) timeout: Duration,
     /// The client has sent the byte that older ones do not know.
     knows_read_only: bool,
+    /// The session is to begin.
+    is_new: bool,
 }
 
 impl Greeting {
@@ -133,6 +147,7 @@ impl Greeting {
             session,
             timeout,
             knows_read_only: request.read_only.is_some(),
+            is_new: request.session_id == 0,
         }
     }
 }

@@ -25,14 +25,15 @@
 //! What a standalone Apache ZooKeeper 3.8.0 answers: replies, error codes and which of several
 //! comes first, stats, transaction numbers, sessions, watches, access control lists of the
 //! schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5, super users,
-//! transactions, containers and nodes with a time to live. The same random requests are sent to it and to a real server, and
-//! whatever differs is a bug; see `tests/differential`. [`ServerConfig`] has switches for
-//! what newer and older servers do differently.
+//! transactions, containers and nodes with a time to live, all four-letter words, limits of
+//! connections, of requests and of how many are outstanding. The same random requests are sent to
+//! it and to a real server, and whatever differs is a bug; see `tests/differential`.
+//! [`ServerConfig`] has switches for what newer and older servers do differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! GSSAPI, reconfiguration, and all four-letter words but `ruok`, `srvr`, `isro` and `mntr`.
-//! Everything is kept in memory,
-//! and what clients store there has no limit but that.
+//! GSSAPI and reconfiguration. In the answers to four-letter words, what only a JVM, a disk or
+//! other servers could tell is zero, `hash` is always empty, and no request takes any time.
+//! Everything is kept in memory, and what clients store there has no limit but that.
 //!
 //! # Features
 //! `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags `--tls-…` of
@@ -74,6 +75,7 @@ mod server;
 mod sessions;
 pub mod sim;
 mod tcp;
+mod traffic;
 mod transaction;
 mod tree;
 mod watches;
@@ -93,3 +95,4 @@ pub use homing_transport_tls::{ClientAuth, TlsServer};
 pub use proxy::{Closer, Observed, Proxy, ProxyBuilder, Sight};
 pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};
+pub use words::ServerMode;

@@ -44,6 +44,9 @@ impl Server {
         let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
             return self.close_connection(connection);
         };
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.traffic.begin(op);
+        }
         match op {
             op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
             op::CHECK if !self.knows_lone_check() => self.refuse(connection, xid),
@@ -126,7 +129,11 @@ impl Server {
         reply: Reply,
     ) {
         let (zxid, err) = (self.last_zxid, code(result));
-        self.reply(connection, ReplyHeader { xid, zxid, err }, reply);
+        let header = ReplyHeader { xid, zxid, err };
+        if let Some(known) = self.connections.get_mut(&connection) {
+            self.totals.count_handled(known.traffic.answered(header));
+        }
+        self.reply(connection, header, reply);
     }
 
     /// The same, with whatever stands in the body even behind an error.

@@ -127,6 +127,15 @@ pub(crate) fn notification(zxid: i64, kind: EventType, path: &str) -> Bytes {
     })
 }
 
+/// The xid in a frame; 0 is what a handshake has there. `None` for what is no frame: the answer to
+/// a four-letter word.
+pub(crate) fn xid(frame: &[u8]) -> Option<i32> {
+    let (len, rest) = frame.split_first_chunk()?;
+    let is_frame = usize::try_from(u32::from_be_bytes(*len)) == Ok(rest.len());
+    let xid = rest.first_chunk().filter(|_| is_frame)?;
+    Some(i32::from_be_bytes(*xid))
+}
+
 /// Far above what clients accept, and far below what the process could not bear.
 const REPLY_LEN_MAX: usize = 64 << 20;
 

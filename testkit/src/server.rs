@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -15,10 +15,11 @@ use crate::replica::Replica;
 use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
 use crate::sessions::Sessions;
+use crate::traffic::{Totals, Traffic};
 use crate::transaction::{Caller, Settings, Transaction};
 use crate::tree::{Stamp, Tree};
 use crate::watches::{Change, Notice, Watches};
-use crate::words::{self, Figures};
+use crate::words;
 
 /// A point in time, as both clocks show it. Whoever drives a [`Server`] says what time it is;
 /// it may be any time at all, as long as it does not run backwards.
@@ -166,18 +167,22 @@ pub struct Server {
     pub(crate) next_reaping: Option<Instant>,
     outputs: VecDeque<Output>,
     pub(crate) requests_received: u64,
-    frames_sent: u64,
+    pub(crate) totals: Totals,
+    pub(crate) about: words::About,
+    /// How many requests are outstanding on all connections.
+    outstanding: usize,
 }
 
 /// What the server keeps of a connection. All of it is lost with the connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    peer: IpAddr,
+    pub(crate) peer: IpAddr,
     pub(crate) identities: Identities,
     pub(crate) stage: Stage,
     pub(crate) sasl: Exchange,
     /// The server at this end of it has no quorum.
     pub(crate) is_read_only: bool,
+    pub(crate) traffic: Traffic,
 }
 
 /// Who asks for a transaction, and by which rules.
@@ -230,14 +235,23 @@ impl Server {
             next_reaping: None,
             outputs: VecDeque::new(),
             requests_received: 0,
-            frames_sent: 0,
+            totals: Totals::default(),
+            about: words::About::default(),
+            outstanding: 0,
             config,
         }
     }
 
-    /// A connection has been made. One too many from its address is closed at once.
+    /// A connection has been made. One too many, from its address or from everywhere, is closed
+    /// at once.
     pub fn accept(&mut self, now: Now, peer: IpAddr) -> ConnectionId {
+        self.accept_from(now, SocketAddr::new(peer, 0))
+    }
+
+    /// As [`accept`](Self::accept), for a peer whose port is known: `cons` shows it.
+    pub fn accept_from(&mut self, now: Now, peer: SocketAddr) -> ConnectionId {
         self.begin(now);
+        let (peer, port) = (peer.ip(), peer.port());
         let id = self.next_connection;
         self.next_connection = ConnectionId(id.0 + 1);
         let max = self.config.max_client_connections;
@@ -247,7 +261,9 @@ impl Server {
                 .filter(|other| other.peer == peer)
                 .count()
         };
-        if max > 0 && from_peer() >= max {
+        let max_in_all = self.config.max_connections;
+        if max > 0 && from_peer() >= max || max_in_all > 0 && self.connections.len() >= max_in_all {
+            self.totals.rejected += 1;
             self.outputs.push_back(Output::Close(id));
             return id;
         }
@@ -263,6 +279,7 @@ impl Server {
                 stage: Stage::Fresh(due),
                 sasl: Exchange::default(),
                 is_read_only: self.is_read_only,
+                traffic: Traffic::new(now, port),
             },
         );
         id
@@ -279,20 +296,20 @@ impl Server {
                 return;
             };
             if let (Stage::Fresh(_), Some(word)) = (stage, words::find(input)) {
-                let figures = self.figures(self.is_read_only_at(connection));
-                let answer = words::answer(word, &self.config, &figures);
-                self.outputs
-                    .push_back(Output::Send(connection, answer.into()));
-                self.close_connection(connection);
+                self.count_received(now, connection, word.len());
+                self.answer_word(now, connection, word, input);
                 continue;
             }
             match frame::split(input, self.config.request_len_max) {
                 Ok(None) => return,
-                Ok(Some(frame)) if !frame.is_empty() => match stage {
-                    Stage::Fresh(_) => self.handshake(now, connection, &frame),
-                    Stage::Opening => self.hold_back(connection, frame),
-                    Stage::Attached(session) => self.process(now, connection, session, &frame),
-                },
+                Ok(Some(frame)) if !frame.is_empty() => {
+                    self.count_received(now, connection, frame::LENGTH_LEN + frame.len());
+                    match stage {
+                        Stage::Fresh(_) => self.handshake(now, connection, &frame),
+                        Stage::Opening => self.hold_back(connection, frame),
+                        Stage::Attached(session) => self.process(now, connection, session, &frame),
+                    }
+                }
                 // Nothing is said to somebody whose frames cannot be told apart.
                 Ok(Some(_)) | Err(_) => self.close_connection(connection),
             }
@@ -349,7 +366,14 @@ impl Server {
     /// What is to be done next; `None` until there has been another input.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front()?;
+        if let Output::Send(connection, frame) = &output {
+            self.totals.count_sent(frame);
+            if let Some(known) = self.connections.get_mut(connection) {
+                known.traffic.sent += 1;
+            }
+        }
+        Some(output)
     }
 
     /// Whether there is something to be done.
@@ -614,7 +638,6 @@ impl Server {
             watches,
             connections,
             outputs,
-            frames_sent,
             config,
             last_zxid,
             ..
@@ -635,7 +658,6 @@ impl Server {
         for change in changes {
             watches.trigger(change, |who, notice| {
                 if Some(who) != except && may_know(who, notice) {
-                    *frames_sent += 1;
                     let frame = reply::notification(zxid, notice.kind, notice.path);
                     outputs.push_back(Output::Send(who, frame));
                 }
@@ -652,8 +674,31 @@ impl Server {
     }
 
     pub(crate) fn send(&mut self, connection: ConnectionId, frame: Bytes) {
-        self.frames_sent += 1;
         self.outputs.push_back(Output::Send(connection, frame));
+    }
+
+    /// So many replies of a connection are held back. Says whether that is another number than
+    /// before.
+    pub(crate) fn set_outstanding(&mut self, connection: ConnectionId, outstanding: usize) -> bool {
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut known.traffic.outstanding, outstanding);
+        self.outstanding -= before;
+        self.outstanding += outstanding;
+        before != outstanding
+    }
+
+    /// Whether nothing is to be read from a connection at present.
+    pub(crate) fn is_throttled(&self, connection: ConnectionId) -> bool {
+        let has_any = |known: &Connection| known.traffic.outstanding > 0;
+        self.outstanding > self.config.outstanding_limit
+            && self.connections.get(&connection).is_some_and(has_any)
+    }
+
+    /// How many requests were taken and not answered, on all connections.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// Ends a session in one transaction. `None` if there was none; otherwise its connection,
@@ -701,6 +746,7 @@ impl Server {
         if let Some(replica) = &mut self.replica {
             replica.forget(connection);
         }
+        self.outstanding -= known.traffic.outstanding;
         match known.stage {
             Stage::Opening => {}
             Stage::Fresh(due) => {
@@ -720,6 +766,7 @@ impl Server {
     /// Every input comes through here: the first one sets the clocks.
     pub(crate) fn begin(&mut self, now: Now) {
         if self.next_reaping.is_none() {
+            self.about.started = Some(now);
             self.sessions.begin(now, self.config.server_id);
             self.next_reaping = now
                 .instant
@@ -739,17 +786,12 @@ impl Server {
         !self.is_read_only && self.replica.is_none()
     }
 
-    fn figures(&self, is_read_only: bool) -> Figures {
-        Figures {
-            is_read_only,
-            role: self.replica.as_ref().map(|replica| replica.role),
-            received: self.requests_received,
-            sent: self.frames_sent,
-            connections: self.connections.len(),
-            zxid: self.last_zxid,
-            nodes: self.tree.len(),
-            watches: self.watches.len(),
-            sessions: self.sessions.iter().count(),
+    /// A frame or a word has arrived, which so many bytes were spent on.
+    fn count_received(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
+        self.totals.count_received(bytes);
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.traffic.received += 1;
+            known.traffic.heard = now;
         }
     }
 }

@@ -166,6 +166,11 @@ impl Sessions {
         self.instant(*tick)
     }
 
+    /// When a session expires if nothing is heard of it.
+    pub(crate) fn expiry(&self, session: &Session) -> Option<Instant> {
+        self.instant(session.expires)
+    }
+
     /// A session whose time is over.
     pub(crate) fn expired(&self, now: Instant) -> Option<i64> {
         let (tick, id) = self.expiries.first()?;

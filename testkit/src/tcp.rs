@@ -57,6 +57,8 @@ pub(crate) struct Front {
     readable: BTreeSet<Token>,
     /// Connections that have something to write, or an end to reach.
     unflushed: BTreeSet<Token>,
+    /// Connections that are not read from while the server has too much to answer.
+    throttled: BTreeSet<Token>,
     /// Connections that wait for a moment: replies held back, an end to come.
     timed: BTreeSet<Token>,
     acceptable: bool,
@@ -99,6 +101,7 @@ impl Front {
             next_token: FIRST_CONNECTION,
             readable: BTreeSet::new(),
             unflushed: BTreeSet::new(),
+            throttled: BTreeSet::new(),
             timed: BTreeSet::new(),
             acceptable: false,
             accept_after: None,
@@ -138,6 +141,11 @@ impl Front {
             self.listener.refuse(self.address);
         }
         self.acceptable = true;
+        let mut server = self.served.access();
+        match self.secure {
+            Some(_) => server.about.secure_port = Some(self.address.port()),
+            None => server.about.port = Some(self.address.port()),
+        }
         Ok(self.address)
     }
 
@@ -172,6 +180,7 @@ impl Front {
         self.tokens.clear();
         self.readable.clear();
         self.unflushed.clear();
+        self.throttled.clear();
         self.timed.clear();
         self.struck.clear();
         self.route(&mut server, now);
@@ -306,6 +315,7 @@ impl Front {
         self.release(now);
         self.route(&mut server, now);
         self.accept(&mut server, now);
+        self.count_outstanding(&mut server);
         for token in std::mem::take(&mut self.readable) {
             self.serve(&mut server, now, token);
         }
@@ -363,7 +373,7 @@ impl Front {
             return;
         }
         self.next_token += 1;
-        let id = server.accept(now, peer.ip());
+        let id = server.accept_from(now, peer);
         self.tokens.insert(id, token);
         self.connections
             .insert(token, Connection::new(stream, id, layer));
@@ -377,6 +387,7 @@ impl Front {
         for _ in 0..READS_PER_TURN {
             while let Some(connection) = self.connections.get_mut(&token)
                 && connection.may_ask()
+                && !server.is_throttled(connection.id)
                 && let Some(mut piece) = connection.next_piece(request_len_max)
             {
                 let id = connection.id;
@@ -393,6 +404,10 @@ impl Front {
             if !connection.may_read() {
                 // It has been asked enough, or its faults have: a write or a moment that makes
                 // room brings it back.
+                return;
+            }
+            if server.is_throttled(connection.id) {
+                self.throttled.insert(token);
                 return;
             }
             let incoming = connection.read(now.instant, &mut self.scratch);
@@ -426,6 +441,19 @@ impl Front {
             }
         }
         self.readable.insert(token);
+    }
+
+    /// Tells the server which replies are held back, and brings back whoever waits for that.
+    fn count_outstanding(&mut self, server: &mut Server) {
+        let mut has_changed = false;
+        for token in &self.unflushed {
+            if let Some(connection) = self.connections.get(token) {
+                has_changed |= server.set_outstanding(connection.id, connection.outstanding());
+            }
+        }
+        if has_changed {
+            self.readable.append(&mut self.throttled);
+        }
     }
 
     /// Lets faults go on whose moment has come, and brings back whoever waits for one.
@@ -503,6 +531,7 @@ impl Front {
                 if !connection.send(now.instant, &frame) {
                     server.close_connection(id);
                 }
+                server.set_outstanding(id, connection.outstanding());
             }
             Output::Close(_) => connection.close(now.instant),
         }

@@ -196,6 +196,18 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// All ephemeral nodes, by session.
+    pub(crate) fn all_ephemerals(&self) -> &BTreeMap<i64, BTreeSet<String>> {
+        &self.ephemerals
+    }
+
+    /// How many bytes paths and data have together.
+    pub(crate) fn data_size(&self) -> usize {
+        let size =
+            |(path, node): (&String, &Node)| path.len() + node.data.as_ref().map_or(0, Bytes::len);
+        self.nodes.iter().map(size).sum()
+    }
+
     /// The paths of a session's ephemeral nodes.
     pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &str> {
         self.ephemerals

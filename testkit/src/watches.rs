@@ -221,6 +221,21 @@ impl Watches {
         self.data.len() + self.child.len()
     }
 
+    /// Watches of data and existence by path, sorted. Those of children are not among what
+    /// four-letter words list.
+    pub(crate) fn data_by_path(&self) -> BTreeMap<&str, Vec<ConnectionId>> {
+        let paths = self.data.paths.iter();
+        paths
+            .map(|(path, watchers)| (path.as_str(), watchers.keys().copied().collect()))
+            .collect()
+    }
+
+    /// The same by connection.
+    pub(crate) fn data_by_connection(&self) -> BTreeMap<ConnectionId, &BTreeSet<String>> {
+        let connections = self.data.connections.iter();
+        connections.map(|(id, paths)| (*id, paths)).collect()
+    }
+
     /// Triggers what a change triggers, and calls `notify` once for each notification. A watch is
     /// spent whether or not its connection may be told.
     pub(crate) fn trigger(

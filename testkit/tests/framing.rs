@@ -246,7 +246,8 @@ fn only_srvr_is_answered_unless_others_are_allowed() {
     let mut rig = Rig::with(|config| config.four_letter_words = vec!["ruok".into(), "isro".into()]);
     assert_eq!(ask(&mut rig, b"ruok"), ("imok".into(), true));
     assert_eq!(ask(&mut rig, b"isro"), ("rw".into(), true));
-    assert!(ask(&mut rig, b"srvr").0.contains("not in the whitelist"));
+    assert!(ask(&mut rig, b"stat").0.contains("not in the whitelist"));
+    assert!(ask(&mut rig, b"srvr").0.contains("Mode: standalone"));
 }
 
 #[test]

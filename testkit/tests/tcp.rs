@@ -326,6 +326,70 @@ fn a_client_that_reads_nothing_is_not_read_from() {
 }
 
 #[test]
+fn while_too_much_is_outstanding_nothing_more_is_taken() {
+    let server = FakeServer::builder()
+        .outstanding_limit(3)
+        .config(|config| config.four_letter_words = vec!["*".into()])
+        .start()
+        .unwrap();
+    let mut client = Client::connect(&server);
+    let mut other = Client::connect(&server);
+    // Longer than this part takes.
+    server.latency(SOON * 60);
+    for n in 0..10 {
+        client.send_create(&format!("/{n}"), b"");
+    }
+    // The fourth is one more than may be, and the last that is taken.
+    let reaches = |count: usize| {
+        let deadline = Instant::now() + SOON;
+        while server.with_server(|server| server.node_count()) < 4 + count {
+            assert!(Instant::now() < deadline, "{count} are not taken");
+        }
+    };
+    reaches(4);
+    // Whoever has nothing outstanding is heard, and then waits as well.
+    other.send_create("/other", b"");
+    other.send_create("/another", b"");
+    reaches(5);
+    // What is said about it waits for nobody.
+    server.latency(Duration::ZERO);
+    let srvr = ask(&server, "srvr");
+    assert!(srvr.contains("\nOutstanding: 5\n"), "{srvr}");
+    assert_eq!(server.with_server(|server| server.node_count()), 9);
+    let stat = ask(&server, "stat");
+    for line in ["[0](queued=4,", "[0](queued=1,"] {
+        assert!(stat.contains(line), "{line} is missing in {stat}");
+    }
+}
+
+#[test]
+fn what_was_not_taken_is_taken_when_replies_have_left() {
+    let server = FakeServer::builder().outstanding_limit(3).start().unwrap();
+    let mut client = Client::connect(&server);
+    server.latency(Duration::from_millis(5));
+    for n in 0..50 {
+        client.send_create(&format!("/{n}"), b"");
+    }
+    for xid in 1..=50 {
+        let reply = client.receive().unwrap();
+        assert_eq!((reply.xid, reply.err), (xid, 0));
+    }
+    assert!(server.with_server(|server| server.node_exists("/49")));
+}
+
+#[test]
+fn connections_are_counted_from_everywhere() {
+    let server = FakeServer::builder().max_connections(2).start().unwrap();
+    let mut first = Client::connect(&server);
+    let _second = Client::connect(&server);
+    assert!(Client::with(&server, &new_session(10_000)).is_none());
+    first.send(op::CLOSE_SESSION, &Empty);
+    assert_eq!(first.receive().unwrap().err, 0);
+    assert_eq!(first.receive(), None);
+    Client::connect(&server);
+}
+
+#[test]
 fn a_silent_session_expires_by_the_clock() {
     let server = FakeServer::builder()
         .tick_time(Duration::from_millis(10))

@@ -1,0 +1,357 @@
+//! Four-letter words: the fake server's answers beside those of a real one.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use homing_protocol::{
+    Acl, ConnectResponse, Create, CreateMode, Delete, Exists, GetChildren, GetData, Record,
+    RequestHeader, SetData, op, put_request,
+};
+use homing_testkit::{FakeServer, ServerMode, real};
+use support::new_session;
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
+
+struct Client {
+    socket: TcpStream,
+    session: i64,
+    xid: i32,
+}
+
+impl Client {
+    fn connect(address: SocketAddr, timeout_ms: i32) -> Self {
+        let mut socket = dial(address);
+        let request = new_session(timeout_ms);
+        let mut frame = BytesMut::new();
+        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+        request.encode(&mut frame);
+        socket.write_all(&frame).unwrap();
+        let response = ConnectResponse::decode(&read_frame(&mut socket)).unwrap();
+        Self {
+            socket,
+            session: response.session_id,
+            xid: 0,
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    fn call(&mut self, op: i32, body: &impl Record) {
+        self.xid += 1;
+        let mut frame = BytesMut::new();
+        put_request(&mut frame, RequestHeader { xid: self.xid, op }, body);
+        self.socket.write_all(&frame).unwrap();
+        read_frame(&mut self.socket);
+    }
+
+    fn create(&mut self, path: &str, data: &[u8], mode: CreateMode) {
+        let path = path.into();
+        let acl = &[Acl::open()];
+        self.call(
+            op::CREATE,
+            &Create {
+                path,
+                data,
+                acl,
+                mode,
+            },
+        );
+    }
+
+    fn get(&mut self, path: &str, watch: bool) {
+        let path = path.into();
+        self.call(op::GET_DATA, &GetData { path, watch });
+    }
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+fn read_frame(socket: &mut TcpStream) -> Bytes {
+    let mut len = [0; 4];
+    socket.read_exact(&mut len).unwrap();
+    let mut frame = vec![0; u32::from_be_bytes(len) as usize];
+    socket.read_exact(&mut frame).unwrap();
+    frame.into()
+}
+
+/// What is answered to these bytes until the end.
+fn ask(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = dial(address);
+    socket.write_all(bytes).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn fake() -> FakeServer {
+    let builder = FakeServer::builder();
+    let all = |config: &mut homing_testkit::ServerConfig| {
+        config.four_letter_words = vec!["*".into()];
+    };
+    builder.config(all).start().unwrap()
+}
+
+/// A real server of this test's own, with nothing in it.
+fn real() -> Option<real::ZooKeeper> {
+    real::requirement()?;
+    let builder = real::ZooKeeper::builder().tick_time(Duration::from_secs(2));
+    Some(builder.start().unwrap())
+}
+
+/// Two sessions with something to tell of, on a server that has counted nothing before.
+fn two_sessions(address: SocketAddr) -> [Client; 2] {
+    ask(address, b"srst");
+    let mut first = Client::connect(address, 35_000);
+    first.create("/a", b"hello", CreateMode::Persistent);
+    first.create("/e", b"", CreateMode::Ephemeral);
+    let (path, watch) = ("/nope".into(), true);
+    first.call(op::EXISTS, &Exists { path, watch });
+    first.get("/a", true);
+    let path = "/a".into();
+    first.call(op::GET_CHILDREN, &GetChildren { path, watch });
+    let mut second = Client::connect(address, 40_000);
+    second.get("/a", true);
+    let (path, version) = ("/a".into(), -1);
+    let data = b"hello, world";
+    second.call(
+        op::SET_DATA,
+        &SetData {
+            path,
+            data,
+            version,
+        },
+    );
+    // The reply comes behind the notification, and the other one is told as well.
+    read_frame(&mut second.socket);
+    read_frame(&mut first.socket);
+    let path = "/nope".into();
+    second.call(op::DELETE, &Delete { path, version });
+    second.get("/a", true);
+    [first, second]
+}
+
+/// A server under comparison.
+struct Server {
+    address: SocketAddr,
+    clients: [Client; 2],
+}
+
+impl Server {
+    fn new(address: SocketAddr) -> Self {
+        let clients = two_sessions(address);
+        Self { address, clients }
+    }
+
+    /// The answer to a word without what cannot be the same: ports, session ids, dates, what took
+    /// how long, where it is stored.
+    fn ask(&self, word: &str) -> String {
+        let answer = ask(self.address, word.as_bytes());
+        let mut lines: Vec<String> = answer.split('\n').map(|line| self.mask(line)).collect();
+        if ["cons", "stat", "wchc", "wchp", "dump"].contains(&word) {
+            // A real server lists things in the order of its hash tables.
+            lines.sort();
+        }
+        lines.retain(|line| line != "(a date)");
+        lines.join("\n")
+    }
+
+    fn mask(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (name, client) in ["first", "second"].iter().zip(&self.clients) {
+            let id = format!("0x{:x}", client.session);
+            line = line.replace(&id, &format!("0x({name})"));
+            let port = client.socket.local_addr().unwrap().port();
+            line = line.replace(&format!(":{port}"), &format!(":({name})"));
+        }
+        if line.contains(" expire at ") {
+            return "(a date)".into();
+        }
+        if let Some(rest) = line.strip_prefix("Zookeeper version: 3.8.0-") {
+            let (_, built) = rest.split_once(", built on ").unwrap();
+            assert!(built.ends_with(" UTC"), "{line}");
+            return "Zookeeper version".into();
+        }
+        let line = mask_number(&line, "/127.0.0.1:");
+        let line = mask_number(&line, "Sets (");
+        ["est=", "lresp=", "llat=", "minlat=", "avglat=", "maxlat="]
+            .iter()
+            .fold(line, |line, label| mask_number(&line, label))
+    }
+}
+
+/// Takes away the number behind a label.
+fn mask_number(line: &str, label: &str) -> String {
+    let Some((front, rest)) = line.split_once(label) else {
+        return line.into();
+    };
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{front}{label}{rest}")
+}
+
+/// A real server counts a reply a moment after it has sent it.
+fn wait_for_counts(fake: &Server, real: &Server) {
+    let give_up = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (fake, real) = (fake.ask("cons"), real.ask("cons"));
+        if fake == real {
+            return;
+        }
+        assert!(Instant::now() < give_up, "{fake}\n{real}");
+    }
+}
+
+fn names(text: &str, separator: char) -> Vec<&str> {
+    let name = |line| str::split_once(line, separator).map_or(line, |(name, _)| name);
+    text.lines().map(name).collect()
+}
+
+#[test]
+fn every_word_is_answered_as_a_real_server_answers_it() {
+    let Some(real_server) = real() else { return };
+    let fake_server = fake();
+    let fake = Server::new(fake_server.addr());
+    let real = Server::new(real_server.addr());
+
+    wait_for_counts(&fake, &real);
+    for word in [
+        "cons", "srvr", "stat", "ruok", "isro", "wchs", "wchc", "wchp", "dump", "hash", "gtmk",
+        "crst", "cons", "stat", "srst", "srvr",
+    ] {
+        let (fake, real) = (fake.ask(word), real.ask(word));
+        // The machine's figures: nothing takes any time here.
+        let latency = |text: &str| {
+            let lines = text.lines().map(|line| match line.split_once(": ") {
+                Some(("Latency min/avg/max", _)) => "Latency".to_owned(),
+                _ => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(latency(&fake), latency(&real), "{word}");
+        assert_eq!(fake.ends_with('\n'), real.ends_with('\n'), "{word}");
+    }
+    for server in [&fake, &real] {
+        assert_eq!(ask(server.address, b"stmk\0\0\0\0\0\0\x01\x2c"), "300");
+        assert_eq!(ask(server.address, b"gtmk"), "300");
+    }
+}
+
+#[test]
+fn settings_and_surroundings_have_the_names_that_a_real_server_has() {
+    let Some(real) = real() else { return };
+    let fake = fake();
+    let [fake_conf, real_conf] = [fake.addr(), real.addr()].map(|at| ask(at, b"conf"));
+    assert_eq!(names(&fake_conf, '='), names(&real_conf, '='));
+    let port = format!("clientPort={}\n", fake.addr().port());
+    assert!(fake_conf.starts_with(&port), "{fake_conf}");
+    for line in ["minSessionTimeout=", "tickTime=", "serverId=", "secure"] {
+        let of = |conf: &str| {
+            let mut lines = conf.lines().map(str::to_owned);
+            lines.find(|it| it.starts_with(line))
+        };
+        assert_eq!(of(&fake_conf), of(&real_conf));
+    }
+    let [fake_envi, real_envi] = [fake.addr(), real.addr()].map(|at| ask(at, b"envi"));
+    assert_eq!(names(&fake_envi, '='), names(&real_envi, '='));
+    let [fake_dirs, real_dirs] = [fake.addr(), real.addr()].map(|at| ask(at, b"dirs"));
+    assert_eq!(names(&fake_dirs, ':'), names(&real_dirs, ':'));
+}
+
+/// What is measured, and has to be the same on both.
+const MEASURED: [&str; 23] = [
+    "zk_server_state",
+    "zk_ephemerals_count",
+    "zk_num_alive_connections",
+    "zk_outstanding_requests",
+    "zk_znode_count",
+    "zk_global_sessions",
+    "zk_local_sessions",
+    "zk_last_client_response_size",
+    "zk_max_client_response_size",
+    "zk_min_client_response_size",
+    "zk_packets_sent",
+    "zk_packets_received",
+    "zk_watch_count",
+    "zk_auth_failed_count",
+    "zk_approximate_data_size",
+    "zk_connection_drop_probability",
+    "zk_bytes_received_count",
+    "zk_connection_request_count",
+    "zk_connection_rejected",
+    "zk_prep_processor_request_queued",
+    "zk_sync_processor_request_queued",
+    "zk_cnt_readlatency",
+    "zk_cnt_updatelatency",
+];
+
+#[test]
+fn mntr_has_all_the_names_of_a_real_server_and_its_figures() {
+    let Some(real_server) = real() else { return };
+    let fake_server = fake();
+    let fake = Server::new(fake_server.addr());
+    let real = Server::new(real_server.addr());
+    wait_for_counts(&fake, &real);
+    let [fake, real] = [&fake, &real].map(|server| {
+        let lines = server.ask("mntr");
+        let lines = lines.lines().map(str::to_owned);
+        lines
+            .filter(|line| !line.contains("_per_namespace"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+    assert_eq!(names(&fake, '\t'), names(&real, '\t'));
+    let value = |text: &str, name: &str| {
+        let mut pairs = text.lines().filter_map(|line| line.split_once('\t'));
+        let (_, value) = pairs.find(|(it, _)| *it == name).unwrap();
+        value.to_owned()
+    };
+    for name in MEASURED {
+        assert_eq!(value(&fake, name), value(&real, name), "{name}");
+    }
+    // A fraction is one on both.
+    for (fake, real) in fake.lines().zip(real.lines()).skip(2) {
+        assert_eq!(fake.contains('.'), real.contains('.'), "{fake} {real}");
+    }
+}
+
+#[test]
+fn a_member_of_an_ensemble_says_so() {
+    let rows = [
+        (ServerMode::Leader, "leader", "leading - broadcast"),
+        (ServerMode::Follower, "follower", "following - broadcast"),
+        (ServerMode::Observer, "observer", "observing - broadcast"),
+    ];
+    for (mode, name, state) in rows {
+        let fake = FakeServer::builder()
+            .config(|config| {
+                config.mode = mode;
+                config.four_letter_words = vec!["mntr".into(), "conf".into()];
+                config.ensemble = "server.1=a:2888:3888:participant\nversion=0".into();
+            })
+            .start()
+            .unwrap();
+        let srvr = ask(fake.addr(), b"srvr");
+        assert!(srvr.contains(&format!("\nMode: {name}\n")), "{srvr}");
+        assert_eq!(
+            srvr.contains("\nProposal sizes last/min/max: -1/-1/-1\n"),
+            mode == ServerMode::Leader
+        );
+        let mntr = ask(fake.addr(), b"mntr");
+        assert!(
+            mntr.contains(&format!("\nzk_peer_state\t{state}\n")),
+            "{mntr}"
+        );
+        assert_eq!(mntr.contains("\nzk_learners\t"), mode == ServerMode::Leader);
+        let conf = ask(fake.addr(), b"conf");
+        let members = "\nmembership: \nserver.1=a:2888:3888:participant\nversion=0";
+        assert!(conf.ends_with(members), "{conf}");
+    }
+}
