@@ -14,6 +14,7 @@ use mio::Waker;
 use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
+use crate::initial::InitialTree;
 use crate::listening::dialled;
 use crate::served::{Served, now};
 use crate::server::Server;
@@ -79,6 +80,9 @@ impl FakeServer {
             config: ServerConfig::default(),
             secure: None,
             faults: Faults::new(),
+            tree: InitialTree::new(),
+            latency: Duration::ZERO,
+            read_only: false,
         }
     }
 
@@ -295,9 +299,12 @@ impl Drop for FakeServer {
 #[must_use = "a builder does nothing until it is started"]
 pub struct FakeServerBuilder {
     listen: SocketAddr,
-    config: ServerConfig,
+    pub(crate) config: ServerConfig,
     secure: Option<Arc<dyn SecureAccept>>,
     faults: Faults,
+    pub(crate) tree: InitialTree,
+    pub(crate) latency: Duration,
+    pub(crate) read_only: bool,
 }
 
 impl FakeServerBuilder {
@@ -324,20 +331,6 @@ impl FakeServerBuilder {
     pub fn session_timeouts(mut self, min: Duration, max: Duration) -> Self {
         self.config.min_session_timeout = Some(min);
         self.config.max_session_timeout = Some(max);
-        self
-    }
-
-    /// How many connections there may be in all (`maxCnxns`); see
-    /// [`ServerConfig::max_connections`]. No limit.
-    pub fn max_connections(mut self, max: usize) -> Self {
-        self.config.max_connections = max;
-        self
-    }
-
-    /// How many requests may be outstanding (`zookeeper.globalOutstandingLimit`); see
-    /// [`ServerConfig::outstanding_limit`]. 1000.
-    pub fn outstanding_limit(mut self, limit: usize) -> Self {
-        self.config.outstanding_limit = limit;
         self
     }
 
@@ -373,10 +366,19 @@ impl FakeServerBuilder {
     ///
     /// # Errors
     /// The address is taken or not this machine's, or the operating system has no thread or
-    /// descriptor left.
+    /// descriptor left. Or the [tree](Self::tree) cannot be loaded, which is
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
     pub fn start(self) -> io::Result<FakeServer> {
-        let served = Served::alone(Server::new(self.config));
-        Port::bind(self.listen, served, self.secure, &self.faults)?.start()
+        let mut server = Server::new(self.config);
+        let now = now();
+        server
+            .load(now, &self.tree)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+        server.set_read_only(now, self.read_only);
+        let served = Served::alone(server);
+        let mut port = Port::bind(self.listen, served, self.secure, &self.faults)?;
+        port.front.set_latency(self.latency);
+        port.start()
     }
 }
 

@@ -36,7 +36,8 @@
 //! Everything is kept in memory, and what clients store there has no limit but that.
 //!
 //! # Features
-//! `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags `--tls-…` of
+//! `tree`, which is on by default, reads an [`InitialTree`] from JSON or YAML, and adds `--tree` to
+//! the program. `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags `--tls-…` of
 //! the program.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -59,6 +60,7 @@ mod fake;
 mod fake_ensemble;
 pub mod faults;
 mod handshake;
+mod initial;
 mod listening;
 mod multi;
 mod path;
@@ -73,6 +75,7 @@ mod sasl;
 mod served;
 mod server;
 mod sessions;
+mod settings;
 pub mod sim;
 mod tcp;
 mod traffic;
@@ -92,6 +95,7 @@ pub use fake::{FakeServer, FakeServerBuilder};
 pub use fake_ensemble::{FakeEnsemble, FakeEnsembleBuilder};
 #[cfg(feature = "tls")]
 pub use homing_transport_tls::{ClientAuth, TlsServer};
+pub use initial::{InitialNode, InitialTree, TreeError};
 pub use proxy::{Closer, Observed, Proxy, ProxyBuilder, Sight};
 pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};
