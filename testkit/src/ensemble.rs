@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use homing_protocol::ErrorCode;
 
 use crate::config::ServerConfig;
+use crate::journal::CloseReason;
 use crate::replica::{Deed, Errand, Role};
 use crate::server::{ConnectionId, Now, Output, Server};
 use crate::sessions::Sessions;
@@ -133,7 +134,7 @@ impl Ensemble {
         let member = self.members.get_mut(member)?;
         let id = member.server.accept(now, peer);
         if !member.is_running {
-            member.server.close_connection(id);
+            member.server.close_because(id, CloseReason::NoQuorum);
         }
         Some(id)
     }

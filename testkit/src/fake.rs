@@ -15,6 +15,7 @@ use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
 use crate::initial::InitialTree;
+use crate::journal::Observer;
 use crate::listening::dialled;
 use crate::served::{Served, now};
 use crate::server::Server;
@@ -80,6 +81,7 @@ impl FakeServer {
             config: ServerConfig::default(),
             secure: None,
             faults: Faults::new(),
+            observer: None,
             tree: InitialTree::new(),
             latency: Duration::ZERO,
             read_only: false,
@@ -302,6 +304,7 @@ pub struct FakeServerBuilder {
     pub(crate) config: ServerConfig,
     secure: Option<Arc<dyn SecureAccept>>,
     faults: Faults,
+    pub(crate) observer: Option<Observer>,
     pub(crate) tree: InitialTree,
     pub(crate) latency: Duration,
     pub(crate) read_only: bool,
@@ -378,6 +381,7 @@ impl FakeServerBuilder {
         let served = Served::alone(server);
         let mut port = Port::bind(self.listen, served, self.secure, &self.faults)?;
         port.front.set_latency(self.latency);
+        port.front.observe(self.observer);
         port.start()
     }
 }

@@ -5,19 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use homing_protocol::{ConnectRequest, ConnectResponse};
 
+use crate::journal::{CloseReason, ConnectionEventKind};
 use crate::read_only::Verdict;
 use crate::reply;
-use crate::server::{ConnectionId, Now, Server};
+use crate::server::{ConnectionId, Now, Server, Stage};
 use crate::sessions;
 
 impl Server {
     /// Handles the first frame of a connection. What cannot be answered is closed silently.
     pub(crate) fn handshake(&mut self, now: Now, connection: ConnectionId, frame: &Bytes) {
         let Ok(request) = ConnectRequest::decode(frame) else {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::BadHandshake);
         };
         if !self.is_serving() {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::NoQuorum);
         }
         let is_read_only = self.is_read_only_at(connection);
         let verdict = match is_read_only {
@@ -26,7 +27,11 @@ impl Server {
         };
         // A client that has seen more than this server must not be shown the past.
         if request.last_zxid_seen > self.last_zxid || matches!(verdict, Verdict::Close) {
-            return self.close_connection(connection);
+            let why = match verdict {
+                Verdict::Close => CloseReason::NoQuorum,
+                Verdict::Refuse | Verdict::Admit => CloseReason::Behind,
+            };
+            return self.close_because(connection, why);
         }
         if matches!(verdict, Verdict::Refuse) {
             return self.refuse_read_only(connection);
@@ -44,7 +49,7 @@ impl Server {
             // What was begun without a quorum is unknown to those who have one.
             session if self.sessions.is_local(session) != is_read_only => None,
             session if self.replica.is_some() && !is_read_only => {
-                self.close_others(session);
+                self.close_others(session, CloseReason::Superseded);
                 if request.password == sessions::password(session) {
                     let greeting = Greeting::new(session, timeout, &request);
                     return self.propose_return(connection, greeting);
@@ -66,7 +71,7 @@ impl Server {
             session, timeout, ..
         } = greeting;
         self.attach(connection, session);
-        self.note_begun(connection, greeting.is_new);
+        self.note_begun(connection, greeting);
         let response = ConnectResponse {
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: session,
@@ -83,7 +88,7 @@ impl Server {
             ..ConnectResponse::EXPIRED
         };
         self.send(connection, reply::bare(&gone));
-        self.close_connection(connection);
+        self.close_because(connection, CloseReason::NoSuchSession);
     }
 
     /// The byte is there if the client sent its own.
@@ -93,7 +98,17 @@ impl Server {
     }
 
     /// A session's beginning is a request like any other, taking it up again is none.
-    fn note_begun(&mut self, connection: ConnectionId, is_new: bool) {
+    fn note_begun(&mut self, connection: ConnectionId, greeting: Greeting) {
+        let Greeting {
+            session,
+            timeout,
+            is_new,
+            ..
+        } = greeting;
+        let resumed = !is_new;
+        let kind = ConnectionEventKind::Attached { timeout, resumed };
+        self.journal
+            .note(connection, Some(Stage::Attached(session)), kind);
         if let Some(known) = self.connections.get_mut(&connection)
             && is_new
         {
@@ -119,7 +134,7 @@ impl Server {
         // Whoever spoke for it is cut off, and this before the password is looked at: a stranger
         // can interrupt a session, but not take it over.
         if let Some(other) = self.sessions.get(session)?.connection {
-            self.close_connection(other);
+            self.close_because(other, CloseReason::Superseded);
         }
         if request.password != sessions::password(session) {
             return None;

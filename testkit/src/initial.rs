@@ -269,9 +269,11 @@ impl Server {
         let mut identities = Identities::nobody().with_sasl(self.config.sasl.is_some());
         identities.knows_x509 = self.config.x509;
         identities.add_proved("super", "");
+        let mut settings = Settings::new(&self.config);
+        settings.enforce_quota = false;
         let root = tree.nodes.get("/").map(|root| {
             let acl = root.acl.iter().map(entry).collect::<Vec<_>>();
-            let acl = identities.resolve(Some(&acl));
+            let acl = identities.resolve(Some(&acl), settings.acl);
             Ok((
                 root,
                 acl.map_err(|error| TreeError::at("/", refusal(error)))?,
@@ -283,10 +285,6 @@ impl Server {
         let caller = Caller {
             session: 0,
             identities: &identities,
-        };
-        let settings = Settings {
-            extended_types: true,
-            enforce_quota: false,
         };
         let mut transaction = Transaction::new(&mut self.tree, caller, stamp, settings);
         let mut create_all = || {
@@ -324,8 +322,13 @@ impl Server {
         if !path::is_valid(path) {
             return refuse(INVALID_PATH);
         }
-        if path::RESERVED.contains(&path) && path != "/" {
-            return refuse("every server has this node already");
+        if node.container
+            && self
+                .config
+                .unknown_operations
+                .contains(&op::CREATE_CONTAINER)
+        {
+            return refuse("this dialect has no containers");
         }
         if node.container && node.ttl.is_some() {
             return refuse("it can be a container or have a time to live, not both");

@@ -61,6 +61,7 @@ mod fake_ensemble;
 pub mod faults;
 mod handshake;
 mod initial;
+mod journal;
 mod listening;
 mod multi;
 mod path;
@@ -96,6 +97,7 @@ pub use fake_ensemble::{FakeEnsemble, FakeEnsembleBuilder};
 #[cfg(feature = "tls")]
 pub use homing_transport_tls::{ClientAuth, TlsServer};
 pub use initial::{InitialNode, InitialTree, TreeError};
+pub use journal::{CloseReason, ConnectionEvent, ConnectionEventKind};
 pub use proxy::{Closer, Observed, Proxy, ProxyBuilder, Sight};
 pub use sasl::SaslConfig;
 pub use server::{ConnectionId, NodeInfo, Now, Output, Server, SessionInfo};

@@ -7,6 +7,7 @@ use homing_protocol::{
 
 use crate::acl::Identities;
 use crate::cuts::Cut;
+use crate::journal::CloseReason;
 use crate::multi;
 use crate::read_only;
 use crate::replica;
@@ -27,7 +28,7 @@ impl Server {
     ) {
         let mut reader = Reader::new(frame);
         let Ok(RequestHeader { op, .. }) = RequestHeader::read(&mut reader) else {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::BadRequest);
         };
         self.requests_received += 1;
         self.touch(now, session);
@@ -42,21 +43,21 @@ impl Server {
         let (connection, session) = caller;
         let mut reader = Reader::new(frame);
         let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::BadRequest);
         };
         if let Some(known) = self.connections.get_mut(&connection) {
             known.traffic.begin(op);
         }
         match op {
-            op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid),
-            op::CHECK if !self.knows_lone_check() => self.refuse(connection, xid),
+            op if self.config.unknown_operations.contains(&op) => self.refuse(connection, xid, op),
+            op::CHECK if !self.knows_lone_check() => self.refuse(connection, xid, op),
             op::AUTH => self.authenticate(connection, xid, reader),
             op::SASL => self.sasl(connection, xid, reader),
             _ if !self.is_authenticated(connection) => {
                 let err = ErrorCode::SessionClosedRequireSaslAuth.code();
                 let zxid = 0;
                 self.reply(connection, ReplyHeader { xid, zxid, err }, Reply::new());
-                self.close_connection(connection);
+                self.close_because(connection, CloseReason::AuthRequired);
             }
             op if self.is_read_only_at(connection) && read_only::is_refused(op) => {
                 let result = Err(ErrorCode::NotReadOnly);
@@ -72,7 +73,7 @@ impl Server {
             op::CLOSE_SESSION => {
                 self.end_session(now, session);
                 self.answer(connection, xid, Ok(()), Reply::new());
-                self.close_connection(connection);
+                self.close_because(connection, CloseReason::SessionClosed);
             }
             op::CREATE
             | op::CREATE2
@@ -116,7 +117,7 @@ impl Server {
                     _ => self.answer(connection, xid, result, reply),
                 }
             }
-            _ => self.refuse(connection, xid),
+            _ => self.refuse(connection, xid, op),
         }
     }
 
@@ -128,11 +129,7 @@ impl Server {
         result: Result<(), ErrorCode>,
         reply: Reply,
     ) {
-        let (zxid, err) = (self.last_zxid, code(result));
-        let header = ReplyHeader { xid, zxid, err };
-        if let Some(known) = self.connections.get_mut(&connection) {
-            self.totals.count_handled(known.traffic.answered(header));
-        }
+        let header = self.note_answered(connection, xid, result);
         self.reply(connection, header, reply);
     }
 
@@ -144,18 +141,30 @@ impl Server {
         result: Result<(), ErrorCode>,
         reply: Reply,
     ) {
+        let header = self.note_answered(connection, xid, result);
+        self.send(connection, reply.finish_whole(header));
+    }
+
+    /// Counts an answer, and says what stands before it.
+    fn note_answered(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        result: Result<(), ErrorCode>,
+    ) -> ReplyHeader {
         let (zxid, err) = (self.last_zxid, code(result));
-        self.send(
-            connection,
-            reply.finish_whole(ReplyHeader { xid, zxid, err }),
-        );
+        let header = ReplyHeader { xid, zxid, err };
+        if let Some(known) = self.connections.get_mut(&connection) {
+            self.totals.count_handled(known.traffic.answered(header));
+        }
+        header
     }
 
     /// What a server says to an operation that it does not know. The session stays.
-    fn refuse(&mut self, connection: ConnectionId, xid: i32) {
+    fn refuse(&mut self, connection: ConnectionId, xid: i32, op: i32) {
         let err = ErrorCode::Unimplemented.code();
         self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
-        self.close_connection(connection);
+        self.close_because(connection, CloseReason::UnknownOperation(op));
     }
 
     /// A new identity holds for all that follows. Refused credentials cost the connection, and
@@ -164,7 +173,7 @@ impl Server {
         // It is handled apart from all other requests, and what cannot be read ends the
         // connection there.
         let Ok(auth) = incoming::Auth::read(&mut reader) else {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::BadRequest);
         };
         let super_digest = self.config.super_digest.as_deref();
         let Some(known) = self.connections.get_mut(&connection) else {
@@ -181,7 +190,7 @@ impl Server {
         };
         self.reply(connection, header, Reply::new());
         if result.is_err() {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::AuthFailed);
         }
     }
 
@@ -243,7 +252,7 @@ impl Server {
         let (connection, session) = caller;
         let cut = self.cuts.next();
         if cut == Some(Cut::Before) {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::Fault);
         }
         let asker = Asker::Here(connection, session);
         let outcome = self.carry_out(now, asker, header.op, reader);
@@ -336,7 +345,7 @@ impl Server {
         } = outcome;
         self.announce(&changes, asker.filter(|_| lost));
         match asker {
-            Some(connection) if lost => self.close_connection(connection),
+            Some(connection) if lost => self.close_because(connection, CloseReason::Fault),
             Some(connection) if is_whole => self.answer_whole(connection, xid, result, reply),
             Some(connection) => self.answer(connection, xid, result, reply),
             None => {}

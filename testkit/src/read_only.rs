@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use homing_protocol::{ConnectRequest, ErrorCode, ReplyHeader, op};
 
+use crate::journal::CloseReason;
 use crate::reply;
 use crate::server::{ConnectionId, Now, Server};
 
@@ -43,7 +44,7 @@ impl Server {
         self.is_read_only = read_only;
         let connections: Vec<_> = self.connections.keys().copied().collect();
         for connection in connections {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::QuorumChanged);
         }
         if !read_only {
             self.sessions.forget_local();
@@ -98,7 +99,7 @@ impl Server {
             err: ErrorCode::NotReadOnly.code(),
         };
         self.reply(connection, header, reply::Reply::new());
-        self.close_connection(connection);
+        self.close_because(connection, CloseReason::NoQuorum);
     }
 
     /// A session that only this server knows, and that is no transaction.

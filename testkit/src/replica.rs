@@ -13,6 +13,7 @@ use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
 use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::handshake::Greeting;
+use crate::journal::CloseReason;
 use crate::processor::{CREATE_SESSION, DELETE_CONTAINER, Outcome, malformed};
 use crate::reply::Reply;
 use crate::server::{Asker, ConnectionId, Now, Rules, Server, Stage};
@@ -169,7 +170,7 @@ impl Server {
     pub(crate) fn drop_clients(&mut self) {
         let connections: Vec<_> = self.connections.keys().copied().collect();
         for connection in connections {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::QuorumChanged);
         }
         if let Some(replica) = &mut self.replica {
             replica.errands.clear();
@@ -240,7 +241,7 @@ impl Server {
         };
         if replica.left_behind.contains(&connection) {
             // The error is the connection's, and is not told.
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::Superseded);
             return false;
         }
         if !replica.is_waiting(connection) || !self.is_to_wait(connection, op) {
@@ -291,7 +292,7 @@ impl Server {
             }
         };
         if cut == Some(Cut::Before) {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::Fault);
         }
         let cut = cut == Some(Cut::After);
         self.wait(connection, Waiting::History { cut });
@@ -338,7 +339,11 @@ impl Server {
                 match asker {
                     // The error is the connection's, and is not told.
                     Some(asker) if lost || *error == ErrorCode::SessionMoved => {
-                        self.close_connection(asker);
+                        let why = match lost {
+                            true => CloseReason::Fault,
+                            false => CloseReason::Superseded,
+                        };
+                        self.close_because(asker, why);
                     }
                     _ => self.tell(asker, *xid, Outcome::failure(*error), false),
                 }
@@ -395,9 +400,9 @@ impl Server {
     }
 
     /// Closes all connections that speak for a session.
-    pub(crate) fn close_others(&mut self, session: i64) {
+    pub(crate) fn close_others(&mut self, session: i64, why: CloseReason) {
         for connection in self.connections_of(session) {
-            self.close_connection(connection);
+            self.close_because(connection, why);
         }
     }
 
@@ -469,11 +474,9 @@ impl Server {
         }
         if let Some(asker) = asker {
             self.answer(asker, xid, Ok(()), Reply::new());
+            self.close_because(asker, CloseReason::SessionClosed);
         }
-        self.close_others(session);
-        if let Some(asker) = asker {
-            self.close_connection(asker);
-        }
+        self.close_others(session, CloseReason::Expired);
     }
 
     fn apply_write(&mut self, now: Now, write: &Write, asker: Option<ConnectionId>, lost: bool) {

@@ -6,6 +6,7 @@ use std::fmt;
 use homing_protocol::digest_md5::{Challenge, Response};
 use homing_protocol::{ErrorCode, Reader, ReplyHeader};
 
+use crate::journal::CloseReason;
 use crate::reply::Reply;
 use crate::server::{ConnectionId, Server};
 
@@ -73,7 +74,7 @@ impl Server {
     pub(crate) fn sasl(&mut self, connection: ConnectionId, xid: i32, mut reader: Reader<'_>) {
         // A real server asks a null token for its length, and stumbles.
         let Ok(Some(token)) = reader.buffer("token") else {
-            return self.close_connection(connection);
+            return self.close_because(connection, CloseReason::BadRequest);
         };
         let requires_sasl = self.requires("sasl");
         let (Some(config), Some(known)) =
@@ -101,7 +102,7 @@ impl Server {
                     proof
                 })
             }
-            Exchange::Over => return self.close_connection(connection),
+            Exchange::Over => return self.close_because(connection, CloseReason::BadRequest),
         };
         let refusal = match answer {
             Some(_) => None,
@@ -112,7 +113,7 @@ impl Server {
         let is_refused = refusal.is_some();
         self.answer_token(connection, xid, refusal.map_or(Ok(answer), Err));
         if is_refused {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::AuthFailed);
         }
     }
 

@@ -11,6 +11,7 @@ use homing_protocol::{Acl, EventType, ReplyHeader, Stat, frame, permission};
 use crate::acl::Identities;
 use crate::config::ServerConfig;
 use crate::cuts::Cuts;
+use crate::journal::{CloseReason, ConnectionEventKind, Journal};
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
@@ -171,6 +172,7 @@ pub struct Server {
     pub(crate) about: words::About,
     /// How many requests are outstanding on all connections.
     outstanding: usize,
+    pub(crate) journal: Journal,
 }
 
 /// What the server keeps of a connection. All of it is lost with the connection.
@@ -238,6 +240,7 @@ impl Server {
             totals: Totals::default(),
             about: words::About::default(),
             outstanding: 0,
+            journal: Journal::default(),
             config,
         }
     }
@@ -251,7 +254,7 @@ impl Server {
     /// As [`accept`](Self::accept), for a peer whose port is known: `cons` shows it.
     pub fn accept_from(&mut self, now: Now, peer: SocketAddr) -> ConnectionId {
         self.begin(now);
-        let (peer, port) = (peer.ip(), peer.port());
+        let (from, peer, port) = (peer, peer.ip(), peer.port());
         let id = self.next_connection;
         self.next_connection = ConnectionId(id.0 + 1);
         let max = self.config.max_client_connections;
@@ -264,9 +267,13 @@ impl Server {
         let max_in_all = self.config.max_connections;
         if max > 0 && from_peer() >= max || max_in_all > 0 && self.connections.len() >= max_in_all {
             self.totals.rejected += 1;
+            let why = CloseReason::TooManyConnections;
+            self.note(id, None, ConnectionEventKind::Accepted { from });
+            self.note(id, None, ConnectionEventKind::Closed { why });
             self.outputs.push_back(Output::Close(id));
             return id;
         }
+        self.note(id, None, ConnectionEventKind::Accepted { from });
         let due = now.instant + self.config.handshake_timeout;
         let mut identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
         identities.knows_x509 = self.config.x509;
@@ -311,7 +318,7 @@ impl Server {
                     }
                 }
                 // Nothing is said to somebody whose frames cannot be told apart.
-                Ok(Some(_)) | Err(_) => self.close_connection(connection),
+                Ok(Some(_)) | Err(_) => self.close_because(connection, CloseReason::BadFrame),
             }
         }
     }
@@ -327,7 +334,7 @@ impl Server {
     /// The peer is gone. Its session goes on without it until it expires.
     pub fn handle_disconnected(&mut self, now: Now, connection: ConnectionId) {
         self.begin(now);
-        self.forget(connection);
+        self.forget(connection, CloseReason::Disconnected);
     }
 
     /// Time has passed: sessions expire, nodes are reaped, and connections without a handshake
@@ -337,7 +344,7 @@ impl Server {
         while let Some((due, connection)) = self.handshakes_due.first().copied()
             && due <= now.instant
         {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::HandshakeTimeout);
         }
         while let Some(session) = self.next_expired(now) {
             self.expire_session(now, session);
@@ -351,7 +358,7 @@ impl Server {
         self.begin(now);
         let connections: Vec<_> = self.connections.keys().copied().collect();
         for connection in connections {
-            self.forget(connection);
+            self.forget(connection, CloseReason::Restarted);
         }
         self.outputs.clear();
         self.sessions.restart(now.instant);
@@ -407,16 +414,14 @@ impl Server {
             return false;
         };
         if let Some(connection) = connection {
-            self.close_connection(connection);
+            self.close_because(connection, CloseReason::Expired);
         }
         true
     }
 
     /// Closes a connection without a word, as a server does whose session has moved elsewhere.
     pub fn close_connection(&mut self, connection: ConnectionId) {
-        if self.forget(connection) {
-            self.outputs.push_back(Output::Close(connection));
-        }
+        self.close_because(connection, CloseReason::Fault);
     }
 
     /// Applies the `n`th write from now on, then closes its connection without an answer: the
@@ -737,11 +742,24 @@ impl Server {
         }
     }
 
+    /// Closes a connection, and says why where that is asked for.
+    pub(crate) fn close_because(&mut self, connection: ConnectionId, why: CloseReason) {
+        if self.forget(connection, why) {
+            self.outputs.push_back(Output::Close(connection));
+        }
+    }
+
+    fn note(&mut self, connection: ConnectionId, stage: Option<Stage>, kind: ConnectionEventKind) {
+        self.journal.note(connection, stage, kind);
+    }
+
     /// Drops all that belongs to a connection, and says whether it was there.
-    pub(crate) fn forget(&mut self, connection: ConnectionId) -> bool {
+    pub(crate) fn forget(&mut self, connection: ConnectionId, why: CloseReason) -> bool {
         let Some(known) = self.connections.remove(&connection) else {
             return false;
         };
+        let kind = ConnectionEventKind::Closed { why };
+        self.note(connection, Some(known.stage), kind);
         self.watches.remove_connection(connection);
         if let Some(replica) = &mut self.replica {
             replica.forget(connection);

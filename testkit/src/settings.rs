@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fake::FakeServerBuilder;
 use crate::initial::InitialTree;
+use crate::journal::{ConnectionEvent, Observer};
 use crate::sasl::SaslConfig;
 
 /// Limits.
@@ -129,6 +130,20 @@ impl FakeServerBuilder {
 
 /// What it says of itself, and its place in an ensemble.
 impl FakeServerBuilder {
+    /// Tells what becomes of connections, as it happens. The server stands still meanwhile, and is
+    /// not to be asked anything there.
+    ///
+    /// ```
+    /// let server = homing_testkit::FakeServer::builder()
+    ///     .observe(|event| eprintln!("{event}"))
+    ///     .start()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn observe(mut self, observe: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observe));
+        self
+    }
+
     /// Which four-letter words are answered (`4lw.commands.whitelist`), `*` for all. Only `srvr`,
     /// which always is.
     pub fn four_letter_words<S: Into<String>>(

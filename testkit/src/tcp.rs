@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::connection::{Connection, Incoming};
 use crate::faults::{Action, Errand, Filter, Plan, Session};
+use crate::journal::{CloseReason, Observer};
 use crate::listening::Listening;
 use crate::served::{Access, Served, now};
 use crate::server::{ConnectionId, Now, Output, Server, Stage};
@@ -69,6 +70,8 @@ pub(crate) struct Front {
     faults: Arc<Plan>,
     /// Connections whose faults want something done.
     struck: BTreeSet<Token>,
+    /// Who is told what becomes of connections.
+    observer: Option<Observer>,
     /// Nothing is accepted, read, answered or expired meanwhile.
     pub(crate) paused: bool,
     /// Connections are closed as soon as they are made.
@@ -109,12 +112,21 @@ impl Front {
             latency: Duration::ZERO,
             faults,
             struck: BTreeSet::new(),
+            observer: None,
             paused: false,
             refusing: false,
             ended: false,
         };
         let address = front.listen(listen)?;
         Ok((front, waker, address))
+    }
+
+    /// Tells somebody what becomes of connections.
+    pub(crate) fn observe(&mut self, observer: Option<Observer>) {
+        if observer.is_some() {
+            self.served.access().keep_journal();
+        }
+        self.observer = observer;
     }
 
     /// The thread.
@@ -427,7 +439,7 @@ impl Front {
             match incoming {
                 Incoming::Some => {}
                 Incoming::Refused => {
-                    server.close_connection(connection.id);
+                    server.close_because(connection.id, CloseReason::AuthFailed);
                     return self.route(server, now);
                 }
                 Incoming::Nothing if connection.is_heard() => {}
@@ -501,6 +513,7 @@ impl Front {
         if let Some(connection) = self.connections.remove(&token) {
             self.tokens.remove(&connection.id);
             server.handle_disconnected(now, connection.id);
+            self.tell(server);
         }
     }
 
@@ -512,9 +525,16 @@ impl Front {
                 self.hand_over(server, now, output);
             }
             let Some(token) = self.struck.pop_first() else {
-                return;
+                break;
             };
             self.obey(server, now, token);
+        }
+        self.tell(server);
+    }
+
+    fn tell(&self, server: &mut Server) {
+        while let (Some(observer), Some(event)) = (&self.observer, server.poll_event()) {
+            observer.tell(&event);
         }
     }
 
@@ -529,7 +549,7 @@ impl Front {
         match output {
             Output::Send(id, frame) => {
                 if !connection.send(now.instant, &frame) {
-                    server.close_connection(id);
+                    server.close_because(id, CloseReason::Backlog);
                 }
                 server.set_outstanding(id, connection.outstanding());
             }

@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     /// Hard limits of quotas are more than a word.
     pub(crate) enforce_quota: bool,
     /// How lists of permissions are checked.
-    acl: acl::Rules,
+    pub(crate) acl: acl::Rules,
     /// The highest mode of create that there is.
     mode_max: i32,
     /// Which of these modes it is comes after the permission to create anything.

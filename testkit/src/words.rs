@@ -10,6 +10,7 @@ mod metrics;
 use std::fmt::{self, Write};
 
 use crate::acl::java_text;
+use crate::journal::CloseReason;
 use crate::replica::Role;
 use crate::server::{Connection, ConnectionId, Now, Server, Stage};
 
@@ -83,7 +84,7 @@ impl Server {
         &mut self,
         now: Now,
         connection: ConnectionId,
-        word: &str,
+        word: &'static str,
         input: &[u8],
     ) {
         let answer = if self.is_listed(word) {
@@ -97,7 +98,7 @@ impl Server {
             self.send(connection, answer.into());
             self.totals.sent += pieces.saturating_sub(1);
         }
-        self.close_connection(connection);
+        self.close_because(connection, CloseReason::Word(word));
     }
 
     /// Two words are what ZooKeeper's own tools live on.

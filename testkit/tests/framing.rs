@@ -72,7 +72,7 @@ fn any_byte_but_zero_is_true() {
 
 #[test]
 fn an_operation_that_is_not_there_is_refused_and_costs_the_connection() {
-    for op in [0, 10, 20, 23, 99, 108, -10, -1, i32::MAX] {
+    for op in [0, 10, 23, 99, 108, -1, i32::MAX] {
         let mut rig = Rig::new();
         let peer = rig.peer();
         let answer = rig.call(peer, op, &Empty);

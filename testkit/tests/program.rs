@@ -3,9 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use homing_testkit::FakeServer;
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homing-testkit"));
@@ -45,6 +50,107 @@ fn signal(child: &Child, name: &str) {
             .unwrap()
             .success()
     );
+}
+
+/// A server that is interrupted at the end of the test.
+struct Served {
+    child: Child,
+    connect: String,
+}
+
+impl Served {
+    fn new(arguments: &[&str]) -> Self {
+        let (child, connect) = serve(arguments);
+        Self { child, connect }
+    }
+
+    fn dial(&self) -> TcpStream {
+        let socket = TcpStream::connect(&self.connect).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket
+    }
+
+    /// What is answered to these bytes, until the end.
+    fn ask(&self, bytes: &[u8]) -> String {
+        let mut socket = self.dial();
+        let mut answer = String::new();
+        // A connection that is one too many may be gone before this.
+        let _ = socket.write_all(bytes);
+        let _ = socket.read_to_string(&mut answer);
+        answer
+    }
+
+    /// A new session, and the time-out that it was granted.
+    fn session(&self, timeout_ms: i32) -> (TcpStream, i32) {
+        let mut socket = self.dial();
+        let mut frame = vec![0, 0, 0, 45];
+        frame.extend([0; 12]);
+        frame.extend(timeout_ms.to_be_bytes());
+        frame.extend([0; 8]);
+        frame.extend([0, 0, 0, 16]);
+        frame.extend([0; 17]);
+        socket.write_all(&frame).unwrap();
+        let response = read_frame(&mut socket).expect("a handshake");
+        (
+            socket,
+            i32::from_be_bytes(response[4..8].try_into().unwrap()),
+        )
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_frame(socket: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut len = [0; 4];
+    socket.read_exact(&mut len).ok()?;
+    let mut frame = vec![0; u32::from_be_bytes(len) as usize];
+    socket.read_exact(&mut frame).ok()?;
+    Some(frame)
+}
+
+/// Sends a request, and returns the whole reply.
+fn call(socket: &mut TcpStream, xid: i32, op: i32, body: &[u8]) -> Option<Vec<u8>> {
+    let len = u32::try_from(8 + body.len()).unwrap();
+    let head = [len.to_be_bytes(), xid.to_be_bytes(), op.to_be_bytes()].concat();
+    socket.write_all(&[&head, body].concat()).unwrap();
+    read_frame(socket)
+}
+
+/// The error code in a reply.
+fn err(reply: &[u8]) -> i32 {
+    i32::from_be_bytes(reply[12..16].try_into().unwrap())
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let len = u32::try_from(text.len()).unwrap().to_be_bytes();
+    [&len, text.as_bytes()].concat()
+}
+
+/// A file that goes with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("homing-testkit-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[test]
@@ -101,20 +207,262 @@ fn help_tells_what_it_does() {
         "127.0.0.1:2181",
         "--tick-time-ms",
         "interrupted",
+        "tickTime",
+        "minSessionTimeout",
+        "maxClientCnxns",
+        "globalOutstandingLimit",
+        "jute.maxbuffer",
+        "--dialect",
+        "clickhouse",
+        "--sasl-users",
+        "--read-only",
+        "cut to client at write 2",
+        "scheme:id:cdrwa",
     ] {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
 }
 
 #[test]
-fn nonsense_is_refused() {
-    for arguments in [
-        &["serve", "--listen", "nowhere"][..],
-        &["serve", "--tick-time-ms", "0"],
+fn limits_are_those_that_were_asked_for() {
+    let served = Served::new(&[
+        "--tick-time-ms",
+        "100",
+        "--min-session-timeout-ms",
+        "300",
+        "--max-session-timeout-ms",
+        "7000",
+        "--max-connections",
+        "2",
+        "--max-request",
+        "100",
+        "--four-letter-words",
+        "conf",
+    ]);
+    let conf = served.ask(b"conf");
+    for line in [
+        "tickTime=100\n",
+        "minSessionTimeout=300\n",
+        "maxSessionTimeout=7000\n",
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(!output.stderr.is_empty());
+        assert!(conf.contains(line), "{line:?} is missing in {conf}");
+    }
+    let (mut socket, timeout) = served.session(60_000);
+    assert_eq!(timeout, 7000);
+    let (_other, timeout) = served.session(1);
+    assert_eq!(timeout, 300);
+    assert_eq!(served.ask(b"srvr"), "", "a third connection");
+    socket.write_all(&101_u32.to_be_bytes()).unwrap();
+    assert_eq!(read_frame(&mut socket), None);
+}
+
+#[cfg(feature = "tree")]
+#[test]
+fn it_begins_with_a_tree_in_either_format() {
+    let yaml = File::new("a.yaml", "/app/config: v1\n/app/lease: { ttl_ms: 60000 }\n");
+    let json = File::new("a.json", r#"{ "/app/config": "v1", "/app/lease": {} }"#);
+    for file in [&yaml, &json] {
+        let served = Served::new(&["--tree", file.path(), "--extended-types"]);
+        let (mut socket, _) = served.session(10_000);
+        let body = [text("/app/config"), vec![0]].concat();
+        let reply = call(&mut socket, 1, 4, &body).unwrap();
+        assert_eq!(err(&reply), 0);
+        assert_eq!(reply[16..22], *b"\0\0\0\x02v1");
+    }
+}
+
+#[cfg(feature = "tree")]
+#[test]
+fn a_tree_that_cannot_be_loaded_is_named_with_the_place() {
+    let broken = File::new("broken.yaml", "/a: v1\n/b: {\n");
+    let relative = File::new("relative.json", r#"{ "a": "" }"#);
+    let ttl = File::new("ttl.yaml", "/a: { ttl_ms: 5 }");
+    let other = File::new("tree.txt", "");
+    let rows = [
+        (broken.path(), "line 3"),
+        (relative.path(), "\"a\": this is no path"),
+        (ttl.path(), "--extended-types"),
+        (other.path(), ".json, .yaml or .yml"),
+        ("/nonexistent/tree.yaml", "cannot read "),
+    ];
+    for (path, expected) in rows {
+        let output = run(&["serve", "--listen", "127.0.0.1:0", "--tree", path]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(path), "{path} is missing in {errors}");
+        assert!(
+            errors.contains(expected),
+            "{expected} is missing in {errors}"
+        );
+        assert_eq!(output.stdout, b"", "it does not serve");
+    }
+}
+
+#[test]
+fn latency_and_faults_strike() {
+    let served = Served::new(&["--latency", "20", "--faults", "cut to client at write 1"]);
+    let (mut socket, _) = served.session(10_000);
+    let sent = std::time::Instant::now();
+    let reply = call(&mut socket, 1, 9, &text("/")).unwrap();
+    assert!(sent.elapsed() >= Duration::from_millis(20));
+    assert_eq!(err(&reply), 0);
+    // It is applied, and nobody is told.
+    let open = [
+        &[0, 0, 0, 1, 0, 0, 0, 31][..],
+        &text("world"),
+        &text("anyone"),
+    ]
+    .concat();
+    let create = [text("/a"), text(""), open, vec![0; 4]].concat();
+    assert_eq!(call(&mut socket, 2, 1, &create), None);
+    let (mut socket, _) = served.session(10_000);
+    let reply = call(&mut socket, 1, 3, &[text("/a"), vec![0]].concat()).unwrap();
+    assert_eq!(err(&reply), 0);
+}
+
+#[test]
+fn a_dialect_is_spoken() {
+    let served = Served::new(&["--dialect", "3.4"]);
+    assert!(served.ask(b"srvr").contains("version: 3.4.14-"));
+    let (mut socket, _) = served.session(10_000);
+    // 107, whoAmI, came with 3.7.
+    let reply = call(&mut socket, 1, 107, b"").unwrap();
+    assert_eq!(err(&reply), -6);
+}
+
+#[test]
+fn a_server_can_begin_without_a_quorum() {
+    let served = Served::new(&["--read-only"]);
+    assert_eq!(served.ask(b"isro"), "ro");
+    assert!(served.ask(b"srvr").contains("\nMode: read-only\n"));
+}
+
+/// The first challenge of SASL.
+fn challenge(served: &Served) -> Vec<u8> {
+    let (mut socket, _) = served.session(10_000);
+    call(&mut socket, 1, 102, &[0; 4]).unwrap()
+}
+
+#[test]
+fn users_come_from_a_file_and_a_seed_makes_the_same_challenge() {
+    let users = File::new("users", "# of this test\n\nbob:secret\neve:pass:word\n");
+    let seeded = |seed| Served::new(&["--sasl-users", users.path(), "--seed", seed]);
+    let (one, same, other) = (seeded("7"), seeded("7"), seeded("8"));
+    let first = challenge(&one);
+    assert_eq!(err(&first), 0);
+    assert!(first.len() > 20, "a challenge");
+    assert_eq!(challenge(&same), first);
+    assert_ne!(challenge(&other), first);
+
+    let broken = File::new("broken-users", "bob:secret\nhunter2\n");
+    let output = run(&["serve", "--sasl-users", broken.path()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors.contains("line 2 has to be user:password"),
+        "{errors}"
+    );
+    assert!(!errors.contains("hunter2"), "{errors}");
+    let output = run(&["serve", "--sasl-users", "/nonexistent"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("cannot read /nonexistent: "), "{errors}");
+}
+
+#[test]
+fn a_super_user_comes_from_the_command_line_or_a_file() {
+    let digest = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
+    let file = File::new("digest", &format!("{digest}\n"));
+    for arguments in [
+        ["--super-digest", digest],
+        ["--super-digest-file", file.path()],
+    ] {
+        let served = Served::new(&arguments);
+        let (mut socket, _) = served.session(10_000);
+        let auth = [vec![0; 4], text("digest"), text("super:admin")].concat();
+        assert_eq!(err(&call(&mut socket, -4, 100, &auth).unwrap()), 0);
+        let who = call(&mut socket, 1, 107, b"").unwrap();
+        let names = String::from_utf8_lossy(&who);
+        assert!(
+            names.contains("digest") && names.ends_with("super\0\0\0\0"),
+            "{names:?}"
+        );
+    }
+    for bad in [
+        "super:admin",
+        "bob:xQJmxLMiHGwaqBvst5y6rkB6HQs=",
+        "nonsense",
+    ] {
+        let output = run(&["serve", "--super-digest", bad]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(errors.contains("openssl sha1"), "{errors}");
+        assert!(!errors.contains(bad), "{errors}");
+    }
+}
+
+#[test]
+fn a_taken_port_says_what_to_do() {
+    let other = FakeServer::start();
+    let output = run(&["serve", "--listen", &other.connect_string()]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("choose another port with --listen"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn each_connection_has_its_lines_when_they_are_asked_for() {
+    let mut served = Served::new(&["-v", "--four-letter-words", "ruok"]);
+    let errors = served.child.stderr.take().unwrap();
+    let mut lines = BufReader::new(errors).lines().map(Result::unwrap);
+    assert_eq!(served.ask(b"ruok"), "imok");
+    let from = lines.next().unwrap();
+    assert!(
+        from.starts_with("connection 1: accepted from 127.0.0.1:"),
+        "{from}"
+    );
+    assert_eq!(
+        lines.next().unwrap(),
+        "connection 1: closed: it asked the four-letter word ruok"
+    );
+    let (mut socket, _) = served.session(60_000);
+    let from = lines.next().unwrap();
+    let port = socket.local_addr().unwrap().port();
+    assert_eq!(
+        from,
+        format!("connection 2: accepted from 127.0.0.1:{port}")
+    );
+    let begun = lines.next().unwrap();
+    assert!(begun.starts_with("connection 2, session 0x1"), "{begun}");
+    assert!(begun.ends_with(": begun, time-out 40000 ms"), "{begun}");
+    assert_eq!(err(&call(&mut socket, 1, -11, b"").unwrap()), 0);
+    let closed = lines.next().unwrap();
+    assert!(
+        closed.ends_with(": closed: the client closed its session"),
+        "{closed}"
+    );
+}
+
+#[test]
+fn nonsense_is_refused_and_named() {
+    for (arguments, expected) in [
+        (&["--listen", "nowhere"][..], "nowhere"),
+        (&["--tick-time-ms", "0"], "--tick-time-ms"),
+        (&["--dialect", "3.3"], "there are 3.4, 3.5"),
+        (&["--sasl-super-user", "bob"], "--sasl-users"),
+        (&["--server-id", "256"], "--server-id"),
+        (&["--faults", "explode"], "explode"),
+        (&["--no-such-option"], "--no-such-option"),
+    ] {
+        let output = run(&[&["serve"], arguments].concat());
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            errors.contains(expected),
+            "{expected} is missing in {errors}"
+        );
+        assert_eq!(output.stdout, b"");
     }
 }
 

@@ -296,10 +296,7 @@ fn a_tree_that_the_server_refuses_is_not_half_loaded() {
     let sasl = InitialNode::new().acl(vec![Acl::new("sasl", "bob")]);
     let rows = [
         (good().node("relative", ""), "\"relative\""),
-        (
-            good().node("/zookeeper/config", ""),
-            "every server has this",
-        ),
+        (good().node("/zookeeper/config", ""), "it is there already"),
         (good().node("/z", ttl.clone()), "--extended-types"),
         (good().node("/z", ttl.container()), "not both"),
         (good().node("/z", sasl), "sasl and x509 take"),

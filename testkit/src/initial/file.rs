@@ -12,7 +12,7 @@ use homing_protocol::{Acl, permission};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::{INVALID_PATH, InitialNode, InitialTree, TreeError, entry};
-use crate::acl::Identities;
+use crate::acl::{Identities, Rules};
 use crate::path;
 
 impl InitialTree {
@@ -326,7 +326,11 @@ fn parse_acl(text: &str) -> Result<Acl, &'static str> {
     // By a server that is set up for everything; the one that loads the node looks once more.
     let mut anybody = Identities::nobody().with_sasl(true);
     anybody.knows_x509 = true;
-    anybody.resolve(Some(&[entry(&acl)])).map_err(|_| {
+    let rules = Rules {
+        ipv6: true,
+        ..Rules::default()
+    };
+    anybody.resolve(Some(&[entry(&acl)]), rules).map_err(|_| {
         "no server takes this: there are world:anyone, digest:user:hash, ip:address, sasl:user and \
          x509:name"
     })?;

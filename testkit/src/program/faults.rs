@@ -17,12 +17,18 @@ pub(crate) struct FaultArgs {
     #[arg(long, value_name = "FILE")]
     faults_file: Option<PathBuf>,
 
-    /// Dice of the faults; the same seed gives the same ones [default: the script's, or 0].
+    /// Dice for what is left to chance; the same seed gives the same [default: the script's, or
+    /// 0].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
 impl FaultArgs {
+    /// The seed, if there is one.
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     /// The script, or what is wrong with it.
     pub(crate) fn script(&self) -> Result<Faults, String> {
         let (text, origin) = match (&self.faults, &self.faults_file) {
@@ -36,7 +42,7 @@ impl FaultArgs {
         };
         let faults = text.parse::<Faults>();
         let faults = faults.map_err(|error| {
-            format!("{origin}: {error}\n\"homing-testkit proxy --help\" has an example of each")
+            format!("{origin}: {error}\n\"homing-testkit serve --help\" has an example of each")
         })?;
         Ok(self.seeded(faults))
     }

@@ -1,16 +1,20 @@
 //! `homing-testkit serve`: a server until it is interrupted.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+mod identity;
+mod limits;
+mod storage;
 #[cfg(feature = "tls")]
-use std::path::PathBuf;
+mod tls;
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
-#[cfg(feature = "tls")]
-use homing_testkit::{ClientAuth, TlsServer};
-use homing_testkit::{FakeServer, FakeServerBuilder};
+use homing_testkit::{Dialect, FakeServer, FakeServerBuilder};
+
+use super::faults::FaultArgs;
 
 /// The subcommand `serve`.
 #[derive(Debug, Args)]
@@ -19,104 +23,58 @@ pub(crate) struct Serve {
     #[arg(long, default_value = "127.0.0.1:2181", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
 
-    /// Unit of the session clock, in milliseconds: sessions expire on its multiples.
-    #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = positive())]
-    tick_time_ms: u64,
+    /// Which ZooKeeper to be like: 3.4, 3.5, 3.6, 3.7, 3.8, 3.9 or clickhouse.
+    #[arg(long, default_value_t, value_name = "NAME")]
+    dialect: Dialect,
 
-    /// Shortest session time-out that is granted, in milliseconds [default: 2 ticks].
-    #[arg(long, value_name = "MS")]
-    min_session_timeout_ms: Option<u64>,
+    /// Say on standard error what becomes of connections, a line each: where from, which session,
+    /// which time-out, why it is over.
+    #[arg(long, short)]
+    verbose: bool,
 
-    /// Longest session time-out that is granted, in milliseconds [default: 20 ticks].
-    #[arg(long, value_name = "MS")]
-    max_session_timeout_ms: Option<u64>,
+    /// Delay every reply by so many milliseconds.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    latency: u64,
 
-    /// Largest request in bytes (jute.maxbuffer).
-    #[arg(long, default_value_t = 0xF_FFFF, value_name = "BYTES")]
-    max_request: usize,
+    #[command(flatten)]
+    faults: FaultArgs,
 
-    /// Connections that one address may have (maxClientCnxns); 0 is no limit.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    max_client_connections: usize,
+    #[command(flatten)]
+    limits: limits::Limits,
 
-    /// Four-letter words that are answered: ruok, srvr, isro, mntr, or * for all.
-    #[arg(
-        long,
-        default_value = "srvr",
-        value_delimiter = ',',
-        value_name = "WORDS"
-    )]
-    four_letter_words: Vec<String>,
+    #[command(flatten)]
+    storage: storage::Storage,
 
-    /// Allow nodes with a time to live (zookeeper.extendedTypesEnabled).
-    #[arg(long)]
-    extended_types: bool,
-
-    /// How often containers and nodes with a time to live are reaped, in milliseconds.
-    #[arg(long, default_value_t = 60_000, value_name = "MS", value_parser = positive())]
-    container_check_interval_ms: u64,
+    #[command(flatten)]
+    identity: identity::Identity,
 
     #[cfg(feature = "tls")]
     #[command(flatten)]
-    tls: Tls,
+    tls: tls::Tls,
 
-    /// Digest that makes a connection a super user: `super:` and the hash (superDigest).
-    #[arg(long, value_name = "DIGEST")]
-    super_digest: Option<String>,
-}
+    /// Four-letter words that are answered, or * for all (4lw.commands.whitelist). srvr always is.
+    #[arg(long, value_delimiter = ',', value_name = "WORDS")]
+    four_letter_words: Vec<String>,
 
-/// Speak TLS, and nothing else.
-#[cfg(feature = "tls")]
-#[derive(Debug, Args)]
-struct Tls {
-    /// Speak TLS with the certificates in this PEM file, the server's own first.
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_certificate: Option<PathBuf>,
+    /// Serve reads without a quorum, and so answer isro (readonlymode.enabled).
+    #[arg(long)]
+    read_only_enabled: bool,
 
-    /// The private key of the certificate, in PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-    tls_key: Option<PathBuf>,
+    /// Begin without a quorum: read-only, to those clients that allow it.
+    #[arg(long)]
+    read_only: bool,
 
-    /// Whether clients have to show a certificate (ssl.clientAuth): none, want or need.
-    #[arg(
-        long,
-        value_name = "MODE",
-        default_value = "none",
-        requires = "tls_certificate"
-    )]
-    tls_client_auth: ClientAuth,
+    /// Begin no sessions without a quorum (localSessionsEnabled=false).
+    #[arg(long)]
+    no_local_sessions: bool,
 
-    /// The authorities whose certificates clients may have, in PEM.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_certificate",
-        required_if_eq_any = [("tls_client_auth", "want"), ("tls_client_auth", "need")]
-    )]
-    tls_client_ca: Option<PathBuf>,
-}
+    /// Answer a reconfiguration as a server that stands alone (reconfigEnabled).
+    #[arg(long)]
+    reconfig_enabled: bool,
 
-#[cfg(feature = "tls")]
-impl Tls {
-    fn server(&self) -> Result<Option<TlsServer>, String> {
-        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
-            return Ok(None);
-        };
-        let refused = |error| format!("cannot speak TLS: {error}");
-        let mut server = TlsServer::from_files(certificate, key).map_err(refused)?;
-        if let Some(path) = &self.tls_client_ca {
-            let pem = std::fs::read(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            server = server
-                .client_auth(self.tls_client_auth, pem)
-                .map_err(refused)?;
-        }
-        Ok(Some(server))
-    }
-}
-
-fn positive() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..)
+    /// The server's number, the top byte of its session ids (myid).
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    server_id: u8,
 }
 
 impl Serve {
@@ -129,10 +87,11 @@ impl Serve {
         .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
 
         let listen = self.listen;
-        let server = self
-            .builder()?
+        let tree = self.storage.tree_file();
+        let builder = self.builder()?;
+        let server = builder
             .start()
-            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+            .map_err(|error| not_started(&error, listen, &tree))?;
         let (address, connect) = (server.addr(), server.connect_string());
         let mut out = io::stdout().lock();
         writeln!(
@@ -149,23 +108,47 @@ impl Serve {
     }
 
     fn builder(self) -> Result<FakeServerBuilder, String> {
-        let builder = FakeServer::builder().listen(self.listen);
+        let builder = FakeServer::builder()
+            .listen(self.listen)
+            .dialect(self.dialect)
+            .latency(Duration::from_millis(self.latency))
+            .faults(self.faults.script()?)
+            .four_letter_words(self.four_letter_words)
+            .read_only_enabled(self.read_only_enabled || self.read_only)
+            .read_only(self.read_only)
+            .local_sessions(!self.no_local_sessions)
+            .reconfig_enabled(self.reconfig_enabled)
+            .server_id(self.server_id);
+        let builder = self.limits.apply(builder);
+        let builder = self.storage.apply(builder)?;
+        let builder = self.identity.apply(builder, self.faults.seed())?;
         #[cfg(feature = "tls")]
         let builder = match self.tls.server()? {
             Some(tls) => builder.tls(tls),
             None => builder,
         };
-        let builder = builder.tick_time(Duration::from_millis(self.tick_time_ms));
-        Ok(builder.config(|config| {
-            config.min_session_timeout = self.min_session_timeout_ms.map(Duration::from_millis);
-            config.max_session_timeout = self.max_session_timeout_ms.map(Duration::from_millis);
-            config.request_len_max = self.max_request;
-            config.max_client_connections = self.max_client_connections;
-            config.four_letter_words = self.four_letter_words;
-            config.extended_types_enabled = self.extended_types;
-            config.container_check_interval =
-                Duration::from_millis(self.container_check_interval_ms);
-            config.super_digest = self.super_digest;
-        }))
+        Ok(match self.verbose {
+            true => builder.observe(|event| {
+                // Where nobody reads it there is nobody to be told.
+                let _ = writeln!(io::stderr(), "{event}");
+            }),
+            false => builder,
+        })
     }
+}
+
+/// What to do about a server that does not start.
+fn not_started(error: &io::Error, listen: SocketAddr, tree: &str) -> String {
+    let advice = match error.kind() {
+        ErrorKind::InvalidInput => return format!("cannot load {tree}: {error}"),
+        ErrorKind::AddrInUse => "; choose another port with --listen, or 0 for a free one",
+        ErrorKind::PermissionDenied => "; ports from 1024 on need no privilege",
+        ErrorKind::AddrNotAvailable => "; the address has to be one of this machine's",
+        _ => "",
+    };
+    format!("cannot listen on {listen}: {error}{advice}")
+}
+
+fn positive() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
 }
