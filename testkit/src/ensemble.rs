@@ -268,6 +268,12 @@ impl Ensemble {
         self.epoch
     }
 
+    /// Whether a member runs, be it in touch with the others or not.
+    pub fn is_running(&self, member: usize) -> bool {
+        let member = self.members.get(member);
+        member.is_some_and(|member| member.is_running)
+    }
+
     /// Whether a member takes requests: it leads, follows, or is read-only.
     pub fn is_serving(&self, member: usize) -> bool {
         let member = self.members.get(member);

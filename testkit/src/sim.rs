@@ -14,12 +14,18 @@ use homing_transport::{
 };
 
 use crate::config::ServerConfig;
-use crate::server::{ConnectionId, Now, Output, Server};
+use crate::server::{Now, Output, Server};
+
+mod world;
+
+pub use world::Members;
+use world::{End, World};
 
 /// Drives an [`Engine`] against a [`Server`], as a third kind of driver whose clock jumps from
 /// one event to the next. The same inputs give the same run, every time.
 ///
-/// All addresses lead to the same server: an ensemble without a lag. What an address does is its
+/// All addresses lead to the same server: an ensemble without a lag; or, [if it is to be
+/// so](Self::with_ensemble), each to a member of an ensemble. What an address does is its
 /// [`Behaviour`].
 ///
 /// ```
@@ -40,9 +46,9 @@ use crate::server::{ConnectionId, Now, Output, Server};
 /// assert!(matches!(shared.status.state(), SessionState::Connected(_)));
 /// # Ok::<(), homing_session::ConnectStringError>(())
 /// ```
-pub struct Sim<E> {
+pub struct Sim<E, W = Server> {
     engine: Option<E>,
-    server: Server,
+    server: W,
     start: Instant,
     now: Now,
     latency: Duration,
@@ -87,7 +93,8 @@ pub enum Behaviour {
     AcceptAndClose,
     /// Accepted, and never a word.
     Mute,
-    /// The server is there and has no quorum: it serves reads alone, and knows the same nodes.
+    /// The server is there and has no quorum: it serves reads alone, and knows the same nodes. A
+    /// member of an ensemble knows better whether it has one, and serves.
     ReadOnly,
 }
 
@@ -164,7 +171,7 @@ enum Wire {
 
 struct Link {
     /// The server's end; `None` where the address only plays a server.
-    connection: Option<ConnectionId>,
+    connection: Option<End>,
     /// What the server has received and not taken.
     server_input: BytesMut,
     /// What the server has between itself and the stream.
@@ -214,6 +221,7 @@ fn take_pending(layer: &mut dyn SecureStream) -> Bytes {
     pending
 }
 
+/// One server.
 impl<E: Engine> Sim<E> {
     /// The engine, an empty server with the default configuration, and a millisecond between
     /// them in each direction.
@@ -223,6 +231,37 @@ impl<E: Engine> Sim<E> {
 
     /// As [`new`](Self::new), with this server.
     pub fn with_server(engine: E, server: Server) -> Self {
+        Self::in_world(engine, server)
+    }
+
+    /// The server behind all addresses.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
+    /// Whether the server has any session.
+    pub fn has_sessions(&self) -> bool {
+        !self.server.sessions().is_empty()
+    }
+
+    /// Ends the session's side without a word, and leaves the server.
+    pub fn into_server(self) -> Server {
+        self.server
+    }
+
+    /// Does something to the server at the time that it is, and carries out what follows.
+    pub fn with_server_now(&mut self, act: impl FnOnce(&mut Server, Now)) {
+        act(&mut self.server, self.now);
+        self.take_outputs();
+    }
+}
+
+#[allow(
+    private_bounds,
+    reason = "there are two worlds, and no user needs another"
+)]
+impl<E: Engine, W: World> Sim<E, W> {
+    fn in_world(engine: E, server: W) -> Self {
         let start = Instant::now();
         Self {
             engine: Some(engine),
@@ -276,27 +315,6 @@ impl<E: Engine> Sim<E> {
     /// Whether the engine has said that it is over, and was dropped.
     pub fn is_stopped(&self) -> bool {
         self.engine.is_none()
-    }
-
-    /// The server behind all addresses.
-    pub fn server(&mut self) -> &mut Server {
-        &mut self.server
-    }
-
-    /// Whether the server has any session.
-    pub fn has_sessions(&self) -> bool {
-        !self.server.sessions().is_empty()
-    }
-
-    /// Ends the session's side without a word, and leaves the server.
-    pub fn into_server(self) -> Server {
-        self.server
-    }
-
-    /// Does something to the server at the time that it is, and carries out what follows.
-    pub fn with_server_now(&mut self, act: impl FnOnce(&mut Server, Now)) {
-        act(&mut self.server, self.now);
-        self.take_outputs();
     }
 
     /// How long bytes take in each direction; 1 ms at first.
@@ -467,12 +485,14 @@ impl<E: Engine> Sim<E> {
         if behaviour == Behaviour::Refuse {
             return self.disconnect(Down::Dial(io::ErrorKind::ConnectionRefused.into()));
         }
-        let peer = IpAddr::from([127, 0, 0, 1]);
-        let connection = match behaviour {
-            Behaviour::Serve => Some(self.server.accept(self.now, peer)),
-            Behaviour::ReadOnly => Some(self.server.accept_read_only(self.now, peer)),
-            _ => None,
+        let serves = matches!(behaviour, Behaviour::Serve | Behaviour::ReadOnly);
+        let connection = match serves {
+            true => self.accept(address, behaviour),
+            false => None,
         };
+        if serves && connection.is_none() {
+            return self.disconnect(Down::Dial(io::ErrorKind::ConnectionRefused.into()));
+        }
         let layer = self.layers.get(&address);
         let mut link = Link {
             connection,
@@ -491,6 +511,11 @@ impl<E: Engine> Sim<E> {
         self.tell(|engine, now| passage.opened(now, engine));
         self.passage = passage;
         self.take_outputs();
+    }
+
+    fn accept(&mut self, address: SocketAddr, behaviour: Behaviour) -> Option<End> {
+        let is_read_only = behaviour == Behaviour::ReadOnly;
+        self.server.accept(self.now, address, is_read_only)
     }
 
     fn deliver_bytes(&mut self) {
@@ -512,7 +537,7 @@ impl<E: Engine> Sim<E> {
                 };
                 if let Some(connection) = link.connection {
                     if !link.unwrap(now + self.latency, &bytes) {
-                        self.server.close_connection(connection);
+                        self.server.close(connection);
                     } else if !link.server_input.is_empty() {
                         self.server
                             .handle_bytes(self.now, connection, &mut link.server_input);
@@ -548,18 +573,18 @@ impl<E: Engine> Sim<E> {
 
     /// Puts what the server sends on its way.
     fn take_outputs(&mut self) {
-        while let Some(output) = self.server.poll_output() {
-            self.take_output(output);
+        while let Some((index, output)) = self.server.poll_output() {
+            self.take_output(index, output);
         }
     }
 
-    fn take_output(&mut self, output: Output) {
+    fn take_output(&mut self, index: usize, output: Output) {
         let at = self.now.instant + self.latency;
         let Wire::Open(link) = &mut self.wire else {
             return;
         };
         match output {
-            Output::Send(to, bytes) if link.connection == Some(to) => {
+            Output::Send(to, bytes) if link.connection == Some((index, to)) => {
                 let bytes = link.wrap(bytes);
                 let pieces = match &mut self.tamper {
                     Some(tamper) => tamper(bytes),
@@ -568,7 +593,7 @@ impl<E: Engine> Sim<E> {
                 link.to_client
                     .extend(pieces.into_iter().map(|p| (at, Parcel::Bytes(p))));
             }
-            Output::Close(to) if link.connection == Some(to) => {
+            Output::Close(to) if link.connection == Some((index, to)) => {
                 link.connection = None;
                 if let Some(layer) = &mut link.layer {
                     layer.close();
@@ -696,20 +721,22 @@ impl<E: Engine> Sim<E> {
             // They do not understand each other.
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let peer = IpAddr::from([127, 0, 0, 1]);
-        let connection = match self.behaviours.get(&address).copied().unwrap_or_default() {
-            Behaviour::Serve => self.server.accept(self.now, peer),
-            Behaviour::ReadOnly => self.server.accept_read_only(self.now, peer),
-            Behaviour::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
+        let behaviour = self.behaviours.get(&address).copied().unwrap_or_default();
+        let connection = match behaviour {
+            Behaviour::Serve | Behaviour::ReadOnly => self.accept(address, behaviour),
+            Behaviour::Refuse => None,
             _ => return Err(io::ErrorKind::TimedOut.into()),
         };
+        let connection = connection.ok_or(io::ErrorKind::ConnectionRefused)?;
         self.server
             .handle_bytes(self.now, connection, &mut question.question.into());
         let mut answer = Vec::new();
-        while let Some(output) = self.server.poll_output() {
+        while let Some((index, output)) = self.server.poll_output() {
             match output {
-                Output::Send(to, bytes) if to == connection => answer.extend_from_slice(&bytes),
-                other => self.take_output(other),
+                Output::Send(to, bytes) if (index, to) == connection => {
+                    answer.extend_from_slice(&bytes);
+                }
+                other => self.take_output(index, other),
             }
         }
         self.server.handle_disconnected(self.now, connection);
@@ -742,7 +769,7 @@ impl<E: Engine> Sim<E> {
     }
 }
 
-impl<E> fmt::Debug for Sim<E> {
+impl<E, W> fmt::Debug for Sim<E, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sim")
             .field("elapsed", &(self.now.instant - self.start))
