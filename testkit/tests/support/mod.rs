@@ -387,3 +387,30 @@ pub fn event(frame: &Bytes) -> (EventType, String) {
     let event = WatchedEvent::read(&mut Reader::new(&body)).unwrap();
     (event.kind, event.path)
 }
+
+/// SplitMix64: small, and the same everywhere.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Numbers as they do harm: lengths that are a little off, and limits.
+    pub fn number(&mut self) -> i32 {
+        let extremes = [0, 1, 2, -1, -2, i32::MAX, i32::MIN, 0xF_FFFF];
+        match self.below(3) {
+            0 => extremes[self.below(8) as usize],
+            1 => self.below(20) as i32,
+            _ => self.next() as i32,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `homing-testkit record`: a proxy that writes down what goes through it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use clap::Args;
+use homing_testkit::recording::{Recorder, Recording, Tap};
+
+/// The subcommand `record`.
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// Address and port to listen on for clients; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:2182", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+
+    /// The server, to which each client is connected.
+    #[arg(long, value_name = "HOST:PORT")]
+    upstream: String,
+
+    /// File for the recording, which is overwritten [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Leave out the bytes behind each line: enough to read, not to replay.
+    #[arg(long)]
+    no_raw: bool,
+
+    /// Keep passwords, credentials and hashes among the bytes, as it takes to replay a client that
+    /// authenticates. Whoever can read the file has them too.
+    #[arg(long, conflicts_with = "no_raw")]
+    with_secrets: bool,
+}
+
+/// What ends it.
+enum End {
+    Interrupted,
+    /// The recording cannot be written any more.
+    Failed(io::Error),
+}
+
+impl Record {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let (sender, ended) = mpsc::channel();
+        let interrupt = sender.clone();
+        // Before the line is printed: who reads it may interrupt at once.
+        ctrlc::set_handler(move || {
+            let _ = interrupt.send(End::Interrupted);
+        })
+        .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
+
+        let mut out = self.open()?;
+        writeln!(out, "{}", Recording::head())
+            .and_then(|()| out.flush())
+            .map_err(|error| self.cannot_write(&error))?;
+        let sink = move |entry| {
+            // Each line at once: who looks on sees it, and a crash loses none.
+            if let Err(error) = writeln!(out, "{entry}").and_then(|()| out.flush()) {
+                let _ = sender.send(End::Failed(error));
+            }
+        };
+        let listen = self.listen;
+        let tap = Tap::start(listen, &self.upstream, self.recorder(), sink)
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        self.announce(tap.addr())?;
+        match ended.recv() {
+            Ok(End::Failed(error)) => Err(self.cannot_write(&error)),
+            // The handler keeps its end for as long as the process lives.
+            Ok(End::Interrupted) | Err(_) => Ok(()),
+        }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let recorder = Recorder::new();
+        match (self.no_raw, self.with_secrets) {
+            (true, _) => recorder.without_raw(),
+            (false, true) => recorder.with_secrets(),
+            (false, false) => recorder,
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn Write + Send>, String> {
+        let Some(path) = &self.out else {
+            return Ok(Box::new(io::stdout()));
+        };
+        let file = create(path, self.with_secrets)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        Ok(Box::new(BufWriter::new(file)))
+    }
+
+    fn cannot_write(&self, error: &io::Error) -> String {
+        match &self.out {
+            Some(path) => format!("cannot write {}: {error}", path.display()),
+            None => format!("cannot write to standard output: {error}"),
+        }
+    }
+
+    /// On standard error where the recording itself is on standard output.
+    fn announce(&self, address: SocketAddr) -> Result<(), String> {
+        let upstream = &self.upstream;
+        let line = format!("recording ZooKeeper {upstream} on {address}, connect string {address}");
+        let said = match self.out {
+            Some(_) => writeln!(io::stdout(), "{line}"),
+            None => writeln!(io::stderr(), "{line}"),
+        };
+        said.map_err(|error| format!("cannot say where it listens: {error}"))
+    }
+}
+
+/// A file with secrets is for its owner alone.
+fn create(path: &Path, has_secrets: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if has_secrets {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = has_secrets;
+    options.open(path)
+}

@@ -1,0 +1,106 @@
+//! `homing-testkit replay`: one side of a recording, played to the other.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use homing_testkit::recording::Recording;
+use homing_testkit::replay::{ReplayClient, ReplayServer};
+
+/// The subcommand `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// A recording, as `homing-testkit record` writes it.
+    #[arg(value_name = "FILE")]
+    recording: PathBuf,
+
+    /// Say to this server what the clients said, and compare its answers with the recorded ones.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        required_unless_present = "listen",
+        conflicts_with = "listen"
+    )]
+    server: Option<String>,
+
+    /// Wait here for a client, and give it the recorded answers as long as it asks what was asked.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// How long to wait for a recorded answer before it counts as missing, in seconds.
+    #[arg(
+        long,
+        default_value_t = 30,
+        value_name = "SECONDS",
+        conflicts_with = "listen",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    patience: u64,
+
+    /// Say everything when it was said, not as soon as possible: for a recording in which
+    /// something happens by itself, as when a session expires.
+    #[arg(long, conflicts_with = "listen")]
+    keep_pauses: bool,
+}
+
+impl Replay {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let path = self.recording.display();
+        let text = std::fs::read_to_string(&self.recording)
+            .map_err(|error| format!("cannot read {path}: {error}"))?;
+        let recording = text
+            .parse()
+            .map_err(|error| format!("cannot replay {path}: {error}"))?;
+        match (&self.server, self.listen) {
+            (Some(server), _) => self.play_client(&recording, server),
+            (None, Some(address)) => self.play_server(&recording, address),
+            (None, None) => Err("either --server or --listen is needed".into()),
+        }
+    }
+
+    fn play_client(&self, recording: &Recording, server: &str) -> Result<(), String> {
+        let path = self.recording.display();
+        let cannot = |error| format!("cannot replay {path}: {error}");
+        let mut client = ReplayClient::new(recording)
+            .map_err(cannot)?
+            .patience(Duration::from_secs(self.patience));
+        if self.keep_pauses {
+            client = client.keep_pauses();
+        }
+        let differences = client.run(server).map_err(cannot)?;
+        for difference in &differences {
+            say(&format!("{difference}"))?;
+        }
+        match differences.len() {
+            0 => say("no difference"),
+            1 => Err("1 difference".into()),
+            many => Err(format!("{many} differences")),
+        }
+    }
+
+    fn play_server(&self, recording: &Recording, address: SocketAddr) -> Result<(), String> {
+        let path = self.recording.display();
+        let server = ReplayServer::listen(recording, address)
+            .map_err(|error| format!("cannot replay {path}: {error}"))?;
+        let address = server.addr();
+        say(&format!(
+            "playing {path} on {address}, connect string {address}"
+        ))?;
+        loop {
+            match server.wait(Duration::from_secs(3600)) {
+                None => {}
+                Some(Ok(())) => return say("all was asked as it was recorded"),
+                Some(Err(difference)) => return Err(difference.to_string()),
+            }
+        }
+    }
+}
+
+fn say(line: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("cannot write to standard output: {error}"))
+}
