@@ -10,19 +10,19 @@
 //! `HOMING_CLIENTS` says what becomes of a test whose client is not installed: `required` lets it
 //! fail, `off` leaves all of them out, and unset it is left out, loudly.
 
-use std::env;
+#[path = "support/clients.rs"]
+mod clients;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use clients::PATIENCE;
 use homing_testkit::{FakeServer, real};
-
-/// How long a client may take over all that it is to do. Generous: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The transcripts of a client on both servers. `None` where something is not installed.
 fn transcripts(
@@ -30,12 +30,9 @@ fn transcripts(
     is_installed: bool,
     run: impl Fn(SocketAddr) -> String,
 ) -> Option<(String, String)> {
-    let setting = env::var("HOMING_CLIENTS").unwrap_or_default();
-    if setting == "off" || (!is_installed && setting != "required") {
-        eprintln!("LEFT OUT: {client} is not installed, or HOMING_CLIENTS=off");
+    if !clients::are_wanted(client, is_installed) {
         return None;
     }
-    assert!(is_installed, "HOMING_CLIENTS=required, and no {client}");
     real::requirement()?;
     let real = real::ZooKeeper::builder()
         .tick_time(Duration::from_secs(2))
@@ -78,13 +75,8 @@ fn java_s_command_line_runs_into_the_same_quotas() {
 }
 
 fn java(commands: &'static str) {
-    let script = "/usr/share/zookeeper/bin/zkCli.sh";
     let run = |server: SocketAddr| {
-        // What was done and what was refused is told on stderr, in its order.
-        let both_streams_in_one = format!("exec bash {script} -server {server} 2>&1");
-        let mut client = Command::new("bash");
-        client.args(["-c", &both_streams_in_one]);
-        let output = finish(client, commands);
+        let output = clients::zkcli(server, commands);
         let text = String::from_utf8_lossy(&output.stdout);
         let noise = |line: &&str| line.is_empty() || line.starts_with("SLF4J");
         let lines = text.lines().filter(|line| !noise(line));
@@ -94,30 +86,21 @@ fn java(commands: &'static str) {
             .partition(|line| line.starts_with("WatchedEvent"));
         answers.into_iter().chain(events).map(masked).collect()
     };
-    if let Some(both) = transcripts("zkCli.sh", Path::new(script).is_file(), run) {
+    if let Some(both) = transcripts("zkCli.sh", clients::has_zkcli(), run) {
         assert_same(both, commands.lines().count());
     }
 }
 
 #[test]
 fn kazoo_s_recipes_see_no_difference() {
-    let python = "/usr/bin/python3";
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/other_clients/recipes.py"
-    );
-    let import = Command::new(python).args(["-c", "import kazoo"]).output();
     let run = |server: SocketAddr| {
-        let mut client = Command::new(python);
-        client.args([script, &server.to_string()]);
-        let output = finish(client, "");
+        let output = clients::kazoo(server);
         let text = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(text.ends_with("done\n"), "{server}:\n{text}{error}");
         text
     };
-    let is_installed = import.is_ok_and(|output| output.status.success());
-    if let Some(both) = transcripts("kazoo", is_installed, run) {
+    if let Some(both) = transcripts("kazoo", clients::has_kazoo(), run) {
         assert_same(both, 30);
     }
 }
@@ -129,29 +112,6 @@ fn the_c_client_sees_no_difference() {
     let run = |server: SocketAddr| converse(program, server, commands);
     if let Some(both) = transcripts("cli_mt", Path::new(program).is_file(), run) {
         assert_same(both, commands.lines().count());
-    }
-}
-
-/// Runs a client to its end, with `input` for it to read.
-fn finish(mut client: Command, input: &'static str) -> Output {
-    client
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = client.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let pid = child.id();
-    // The pipe holds all of it, or the client reads on: this does not block for good.
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let (done, output) = mpsc::sync_channel(1);
-    thread::spawn(move || done.send(child.wait_with_output()));
-    match output.recv_timeout(PATIENCE) {
-        Ok(output) => output.unwrap(),
-        Err(_) => {
-            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
-            panic!("it is not done within {PATIENCE:?}");
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{ConnectRequest, ConnectResponse, frame, op, put_buffer};
 
 use super::compare::{Comparison, same_text};
+use super::order;
 use super::peer::Peer;
 use super::steps::{self, Action, Step, is_ping};
 use super::{Difference, ReplayError};
@@ -20,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Plays what clients said to a server, and compares what it answers.
 ///
-/// Everything is said in the recorded order, and as soon as what was recorded before it has come;
-/// sessions that are taken up again are those of now.
+/// Each connection says everything in the recorded order, and as soon as what was recorded before
+/// it has come. What several of them asked at the same time is asked in the order in which the
+/// server came to it. Sessions that are taken up again are those of now.
 ///
 /// ```
 /// use homing_testkit::{FakeServer, recording::Recording, replay::ReplayClient};
@@ -49,7 +51,7 @@ impl ReplayClient {
     /// It cannot be played: see the [module](super).
     pub fn new(recording: &Recording) -> Result<Self, ReplayError> {
         Ok(Self {
-            steps: steps::of(recording)?,
+            steps: order::as_served(steps::of(recording)?),
             patience: PATIENCE,
             keep_pauses: false,
         })

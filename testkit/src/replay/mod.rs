@@ -15,8 +15,8 @@
 //! connection's writes can come between; an event that was recorded before the answer to a write
 //! has to come before it where one connection alone is open.
 //!
-//! What several connections ask at the same time is asked in the recorded order, which need not
-//! be that in which the server came to it.
+//! What several connections asked at the same time is asked one after the other, in the order in
+//! which the server came to it: its replies tell.
 //!
 //! # What cannot be played
 //! A recording without bytes; one with masked credentials, in which a client authenticates or sets
@@ -25,6 +25,7 @@
 
 mod client;
 mod compare;
+mod order;
 mod peer;
 mod relation;
 mod server;
