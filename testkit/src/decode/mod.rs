@@ -39,8 +39,7 @@ use homing_protocol::{ConnectResponse, DecodeError, ReplyHeader, op, xid};
 use schema::{CONNECT_REQUEST, CONNECT_RESPONSE, EVENT, Operation, READ_ONLY, Spec};
 pub use stream::{Piece, Stream};
 use value::FieldReader;
-use value::Zxid;
-pub(crate) use value::{Field, Part, Value, digest, error};
+pub(crate) use value::{Field, Part, Value, Zxid, digest, error};
 pub use way::Way;
 
 /// Requests that are remembered until their replies come. Servers stop reading long before so

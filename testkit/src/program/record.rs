@@ -115,8 +115,11 @@ fn create(path: &Path, has_secrets: bool) -> io::Result<File> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     if has_secrets {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        // One that was there already had others.
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        return Ok(file);
     }
     #[cfg(not(unix))]
     let _ = has_secrets;

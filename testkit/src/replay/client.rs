@@ -1,6 +1,6 @@
 //! The client's side of a recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,6 +102,8 @@ struct Run {
     /// Recorded sessions, and what they are now.
     sessions: BTreeMap<i64, ConnectResponse>,
     connections: BTreeMap<u64, Connection>,
+    /// Connections that the server has closed.
+    gone: BTreeSet<u64>,
     differences: Vec<Difference>,
 }
 
@@ -110,6 +112,8 @@ struct Connection {
     peer: Peer,
     /// The answer to a four-letter word, as it was recorded and as it is: it comes in pieces.
     text: Option<Text>,
+    /// The client has ended its side.
+    has_said_all: bool,
     /// It has gone another way than the recorded one, which was said.
     is_lost: bool,
 }
@@ -127,6 +131,7 @@ impl Run {
             comparison: Comparison::default(),
             sessions: BTreeMap::new(),
             connections: BTreeMap::new(),
+            gone: BTreeSet::new(),
             differences: Vec::new(),
         }
     }
@@ -135,7 +140,10 @@ impl Run {
         if let Action::Open = step.action {
             return self.open(step.connection);
         }
-        // A recording that was begun, or cut, in the middle of a connection.
+        if self.gone.contains(&step.connection) {
+            return Ok(());
+        }
+        // A recording that was cut, and begins in the middle of a connection.
         if !self.connections.contains_key(&step.connection) {
             self.open(step.connection)?;
         }
@@ -157,6 +165,7 @@ impl Run {
         let opened = Connection {
             peer,
             text: None,
+            has_said_all: false,
             is_lost: false,
         };
         self.connections.insert(connection, opened);
@@ -243,6 +252,8 @@ impl Run {
                 }
                 self.compare(step, recorded, &now);
             }
+            // What a server says to a client that has gone, it need not say.
+            None if connection.has_said_all && connection.peer.has_ended => {}
             None => {
                 connection.is_lost = true;
                 let what = match connection.peer.has_ended {
@@ -284,6 +295,7 @@ impl Run {
 
     fn end(&mut self, connection: u64) {
         if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.has_said_all = true;
             connection.peer.end();
         }
     }
@@ -293,6 +305,7 @@ impl Run {
         let Some(mut connection) = self.connections.remove(&step.connection) else {
             return;
         };
+        self.gone.insert(step.connection);
         if connection.is_lost {
             return;
         }
@@ -315,7 +328,12 @@ impl Run {
                 what,
             });
         };
-        let Connection { mut peer, text, .. } = left;
+        let Connection {
+            mut peer,
+            text,
+            has_said_all,
+            ..
+        } = left;
         if let Some(Text { at, recorded }) = text {
             let pieces = peer.pieces.iter().filter(|piece| piece.is_text());
             let now: Vec<u8> = pieces.flat_map(|piece| piece.bytes().to_vec()).collect();
@@ -324,7 +342,10 @@ impl Run {
                 report(at, difference);
             }
         }
-        let unasked = peer.pieces.iter().filter(|piece| !is_ping(piece));
+        // An event can always be on its way to a client that goes.
+        let is_expected =
+            |piece: &Piece| is_ping(piece) || (has_said_all && Kind::of(piece) == Kind::Event);
+        let unasked = peer.pieces.iter().filter(|piece| !is_expected(piece));
         unasked.for_each(|piece| report(at, format!("recorded nothing more, now {piece}")));
     }
 

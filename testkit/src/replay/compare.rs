@@ -5,7 +5,7 @@ use homing_protocol::Stat;
 use homing_protocol::incoming::AclEntry;
 
 use super::relation::{Progress, Relation};
-use crate::decode::{Decoded, Field, Name, Part, Value, What, digest, error, is_write};
+use crate::decode::{Decoded, Field, Name, Part, Value, What, Zxid, digest, error, is_write};
 use crate::recording::is_masked;
 
 /// Compares the frames of one run with those of another. Transactions and sessions have other
@@ -48,10 +48,16 @@ impl Comparison {
                     into.push(format!("xid: recorded {xid}, now {xid_now}"));
                 }
                 self.progress.saw(zxid, zxid_now);
-                if !self.same_zxid(op, zxid, zxid_now) {
-                    into.push(different_zxid("zxid", zxid, zxid_now));
+                let is_same = same_error(err, err_now, into);
+                // A write tells its own transaction, whatever else the newest one that the server
+                // knew of, which other clients have a part in.
+                match op {
+                    Some(op) if is_same && is_write(op) => {
+                        self.transaction("zxid", zxid, zxid_now, into);
+                    }
+                    _ => same_sign(zxid, zxid_now, into),
                 }
-                same_error(err, err_now, into)
+                is_same
             }
             (
                 What::Event { zxid, err },
@@ -60,9 +66,7 @@ impl Comparison {
                     err: err_now,
                 },
             ) => {
-                if zxid.signum() != zxid_now.signum() {
-                    into.push(different_zxid("zxid", zxid, zxid_now));
-                }
+                same_sign(zxid, zxid_now, into);
                 same_error(err, err_now, into)
             }
             (What::Request { op, .. }, What::Request { op: op_now, .. }) => {
@@ -88,13 +92,19 @@ impl Comparison {
         }
     }
 
-    /// A write tells its own transaction, whatever else the newest one that the server knew of,
-    /// which other clients have a part in.
-    fn same_zxid(&mut self, op: Option<i32>, recorded: i64, now: i64) -> bool {
-        match op {
-            Some(op) if is_write(op) => self.transactions.agrees(recorded, now),
-            _ => recorded.signum() == now.signum(),
+    /// Compares the numbers of two transactions, which have to be the same one everywhere.
+    fn transaction(&mut self, name: &str, recorded: i64, now: i64, into: &mut Vec<String>) {
+        if self.transactions.agrees(recorded, now) {
+            return;
         }
+        let elsewhere = match self.transactions.now(recorded) {
+            Some(elsewhere) => format!("which is {} elsewhere", Zxid(elsewhere)),
+            None => "which is another one elsewhere".into(),
+        };
+        let (recorded, now) = (Zxid(recorded), Zxid(now));
+        into.push(format!(
+            "{name}: recorded {recorded}, {elsewhere}, now {now}"
+        ));
     }
 
     fn fields(&mut self, recorded: &[Field], now: &[Field], into: &mut Vec<String>) {
@@ -145,14 +155,12 @@ impl Comparison {
             ("mzxid", recorded.mzxid, now.mzxid),
             ("pzxid", recorded.pzxid, now.pzxid),
         ] {
-            if !self.transactions.agrees(recorded, now) {
-                into.push(different_zxid(name, recorded, now));
-            }
+            self.transaction(name, recorded, now, into);
         }
         let (owner, owner_now) = (recorded.ephemeral_owner, now.ephemeral_owner);
         if !self.sessions.agrees(owner, owner_now) {
             into.push(format!(
-                "ephemeralOwner: recorded {owner:#x}, now {owner_now:#x}, another session"
+                "ephemeralOwner: recorded {owner:#x}, now another session, {owner_now:#x}"
             ));
         }
         for (name, recorded, now) in [
@@ -176,6 +184,14 @@ impl Comparison {
                 into.push(format!("{name}: recorded {recorded}, now {now}"));
             }
         }
+    }
+}
+
+/// Numbers of transactions that are above zero may be any.
+fn same_sign(recorded: i64, now: i64, into: &mut Vec<String>) {
+    if recorded.signum() != now.signum() {
+        let (recorded, now) = (Zxid(recorded), Zxid(now));
+        into.push(format!("zxid: recorded {recorded}, now {now}"));
     }
 }
 
@@ -207,10 +223,6 @@ fn different_data(name: &str, recorded: &Bytes, now: &Bytes) -> String {
     let shown = |data: &Bytes| Value::Data(Some(data.clone()));
     let (recorded, now) = (shown(recorded), shown(now));
     format!("{name} from byte {at} on: recorded [{len}] {recorded}, now [{len_now}] {now}")
-}
-
-fn different_zxid(name: &str, recorded: i64, now: i64) -> String {
-    format!("{name}: recorded {recorded:#x}, now {now:#x}, another transaction")
 }
 
 /// Lists come in no order: a server keeps names in a hash table.

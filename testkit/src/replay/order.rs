@@ -165,3 +165,156 @@ impl Schedule {
         line.and_then(|line| line.front()).or_else(any).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use homing_protocol::{
+        Delete, EventType, GetData, Record, ReplyHeader, RequestHeader, WatchedEvent, op,
+        put_request, xid,
+    };
+
+    use super::as_served;
+    use crate::decode::Way;
+    use crate::recording::{Recorder, Recording};
+    use crate::replay::steps;
+
+    /// What happens on a connection, by its number.
+    enum Told {
+        Write(u64),
+        Read(u64),
+        /// The answer, with a transaction.
+        Answer(u64, i64),
+        Event(u64),
+    }
+    use Told::{Answer, Event, Read, Write};
+
+    /// How it is played, one letter and one digit for each step: `w1 a1`.
+    fn played(told: &[Told]) -> String {
+        let mut recorder = Recorder::new();
+        let mut entries = Vec::new();
+        for connection in 1..=3 {
+            // Handshakes of no content: whatever comes first is one.
+            for way in [Way::ToServer, Way::ToClient] {
+                let at = Duration::ZERO;
+                entries.extend(recorder.bytes(at, connection, way, &[0, 0, 0, 0]));
+            }
+        }
+        let handshakes = entries.len();
+        for told in told {
+            let (connection, way, frame) = encoded(told);
+            entries.extend(recorder.bytes(Duration::ZERO, connection, way, &frame));
+        }
+        let recording: Recording = entries.into_iter().collect();
+        let ordered = as_served(steps::of(&recording).unwrap());
+        let shown = ordered.iter().skip(handshakes).map(|step| {
+            let steps::Action::Say(_, piece) = &step.action else {
+                panic!("nothing else was told");
+            };
+            let text = piece.to_string();
+            let letter = match text {
+                text if text.starts_with("event") => 'e',
+                text if text.contains("zxid=") => 'a',
+                text if text.contains("delete") => 'w',
+                _ => 'r',
+            };
+            format!("{letter}{}", step.connection)
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    fn encoded(told: &Told) -> (u64, Way, BytesMut) {
+        let mut frame = BytesMut::new();
+        let path = "/a".into();
+        let header = |op| RequestHeader { xid: 1, op };
+        let (connection, way) = match *told {
+            Write(connection) => {
+                let body = Delete { path, version: 0 };
+                put_request(&mut frame, header(op::DELETE), &body);
+                (connection, Way::ToServer)
+            }
+            Read(connection) => {
+                let body = GetData { path, watch: true };
+                put_request(&mut frame, header(op::GET_DATA), &body);
+                (connection, Way::ToServer)
+            }
+            Answer(connection, zxid) => {
+                let (xid, err) = (1, -101);
+                framed(&mut frame, &[&ReplyHeader { xid, zxid, err }]);
+                (connection, Way::ToClient)
+            }
+            Event(connection) => {
+                let (xid, zxid, err) = (xid::NOTIFICATION, -1, 0);
+                let event = WatchedEvent {
+                    kind: EventType::NodeDeleted,
+                    path: "/a".into(),
+                };
+                framed(&mut frame, &[&ReplyHeader { xid, zxid, err }, &event]);
+                (connection, Way::ToClient)
+            }
+        };
+        (connection, way, frame)
+    }
+
+    fn framed(out: &mut BytesMut, records: &[&dyn Record]) {
+        let len: usize = records.iter().map(|record| record.encoded_len()).sum();
+        out.extend_from_slice(&u32::try_from(len).unwrap().to_be_bytes());
+        records.iter().for_each(|record| record.encode(out));
+    }
+
+    #[test]
+    fn what_was_asked_in_turn_stays() {
+        let told = [
+            Write(1),
+            Answer(1, 5),
+            Read(2),
+            Answer(2, 5),
+            Write(1),
+            Answer(1, 6),
+        ];
+        assert_eq!(played(&told), "w1 a1 r2 a2 w1 a1");
+    }
+
+    #[test]
+    fn a_connection_s_own_requests_stay_together() {
+        let told = [Write(1), Write(1), Answer(1, 5), Answer(1, 6)];
+        assert_eq!(played(&told), "w1 w1 a1 a1");
+    }
+
+    #[test]
+    fn a_read_that_saw_less_comes_before_the_write() {
+        let told = [Write(1), Read(2), Answer(2, 4), Answer(1, 5)];
+        assert_eq!(played(&told), "r2 a2 w1 a1");
+        let told = [Read(2), Write(1), Answer(1, 5), Answer(2, 5)];
+        assert_eq!(played(&told), "w1 a1 r2 a2");
+    }
+
+    #[test]
+    fn writes_come_in_the_order_of_their_transactions() {
+        let told = [
+            Write(1),
+            Write(2),
+            Write(3),
+            Answer(2, 6),
+            Answer(3, 5),
+            Answer(1, 7),
+        ];
+        assert_eq!(played(&told), "w3 a3 w2 a2 w1 a1");
+    }
+
+    #[test]
+    fn an_event_waits_for_what_brings_it_about() {
+        // The first write is put off until the second connection has read, and its event with it.
+        let told = [Write(1), Event(3), Read(2), Answer(2, 4), Answer(1, 5)];
+        assert_eq!(played(&told), "r2 a2 w1 e3 a1");
+    }
+
+    #[test]
+    fn an_event_before_the_next_request_was_brought_about_by_something_else() {
+        // The second connection's event cannot be of the write that waits for its read.
+        let told = [Write(1), Event(2), Read(2), Answer(2, 4), Answer(1, 5)];
+        assert_eq!(played(&told), "e2 r2 a2 w1 a1");
+    }
+}

@@ -25,6 +25,11 @@ impl Relation {
             (known, _) => known == Some(&now),
         }
     }
+
+    /// What stands for a recorded number now.
+    pub(super) fn now(&self, recorded: i64) -> Option<i64> {
+        self.now.get(&recorded).copied()
+    }
 }
 
 /// How far a server had come: zxids of replies as they were recorded, and of the same ones now.

@@ -222,16 +222,19 @@ impl Play {
 fn accept(listener: &TcpListener, play: &Arc<Play>) {
     let mut threads = Vec::new();
     let mut recorded = play.connections().into_iter();
-    while !play.is_over.load(Ordering::SeqCst) {
-        let Ok((socket, _)) = listener.accept() else {
+    for number in 1.. {
+        let accepted = listener.accept();
+        if play.is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        let Ok((socket, _)) = accepted else {
+            // There is no descriptor left, or the client has gone already.
+            thread::sleep(LOOK_AROUND);
             continue;
         };
-        if play.is_done() {
-            continue;
-        }
-        let Some(connection) = recorded.next() else {
-            let what = "recorded no more connections, now another one".to_owned();
-            play.fail(last_moment(play), 0, what);
+        let Some(connection) = recorded.next().filter(|_| !play.is_done()) else {
+            let what = "recorded no such connection, now there is one".to_owned();
+            play.fail(last_moment(play), number, what);
             continue;
         };
         let shared = Arc::clone(play);
