@@ -335,7 +335,7 @@ fn every_operation_and_its_reply() {
     );
     check(
         exchange(op::SASL, &SaslToken(b"secret"), |out| {
-            put_buffer(out, Some(b"rspauth"))
+            put_buffer(out, Some(b"rspauth"));
         }),
         "sasl token[6]=***",
         "sasl zxid=0x9 ok token[7]=***",
