@@ -56,7 +56,6 @@ mod connection;
 mod cuts;
 mod dialect;
 mod ensemble;
-pub mod decode;
 mod fake;
 mod fake_ensemble;
 pub mod faults;
@@ -72,8 +71,6 @@ mod quota;
 mod read_only;
 mod reaper;
 mod replica;
-pub mod recording;
-pub mod replay;
 mod reply;
 mod sasl;
 mod served;
@@ -90,7 +87,10 @@ mod watching;
 mod words;
 mod x509;
 
+pub mod decode;
 pub mod real;
+pub mod recording;
+pub mod replay;
 
 pub use config::ServerConfig;
 pub use dialect::{Dialect, UnknownDialect};

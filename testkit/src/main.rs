@@ -48,7 +48,7 @@ enum Command {
     /// Stand between clients and a server, and write down what they say, one readable line for
     /// each frame, until it is interrupted.
     ///
-    /// A line has the seconds since the start, the number of the connection, an arrow (-> for what
+    /// A line has the seconds since the first connection, the number of the connection, an arrow (-> for what
     /// the client says, <- for the server, + where a connection begins and ->| and |<- where either
     /// has nothing more to say), what was said, and behind a tab the bytes, for a replay. Session
     /// passwords, credentials and the hashes in access control lists are never in the readable

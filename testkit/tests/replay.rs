@@ -16,9 +16,9 @@ use homing_protocol::{
     GetChildren, GetData, Multi, MultiOp, Record, ReplyHeader, RequestHeader, SaslToken,
     SessionPassword, SetData, SetWatches, op, put_request, xid,
 };
-use homing_testkit::recording::{Recorder, Recording, Tap};
+use homing_testkit::recording::{Recorder, Recording};
 use homing_testkit::replay::{ReplayClient, ReplayServer};
-use homing_testkit::{FakeServer, real};
+use homing_testkit::{FakeServer, Proxy, real};
 
 /// How long anything may take. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,11 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What goes between a server and whatever `talk` does with the address that it is given.
 fn record(server: SocketAddr, recorder: Recorder, talk: impl FnOnce(SocketAddr)) -> Recording {
     let (sender, lines) = mpsc::channel();
-    let listen = "127.0.0.1:0".parse().unwrap();
-    let sink = move |entry| sender.send(entry).unwrap();
-    let tap = Tap::start(listen, server.to_string(), recorder, sink).unwrap();
-    talk(tap.addr());
-    drop(tap);
+    let recorder = recorder.observer(move |entry| sender.send(entry).unwrap());
+    let proxy = Proxy::builder().observe(recorder).start(server).unwrap();
+    talk(proxy.addr());
+    drop(proxy);
     let recording: Recording = lines.iter().collect();
     // As a file it is the same.
     let text = recording.to_string();

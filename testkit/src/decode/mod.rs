@@ -27,7 +27,6 @@
 mod schema;
 mod stream;
 mod value;
-mod way;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -36,11 +35,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use homing_protocol::{ConnectResponse, DecodeError, ReplyHeader, op, xid};
 
+pub use crate::faults::Way;
 use schema::{CONNECT_REQUEST, CONNECT_RESPONSE, EVENT, Operation, READ_ONLY, Spec};
 pub use stream::{Piece, Stream};
 use value::FieldReader;
 pub(crate) use value::{Field, Part, Value, Zxid, digest, error};
-pub use way::Way;
 
 /// Requests that are remembered until their replies come. Servers stop reading long before so
 /// many are unanswered; who never answers makes the first be forgotten.

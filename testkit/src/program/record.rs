@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use clap::Args;
-use homing_testkit::recording::{Recorder, Recording, Tap};
+use homing_testkit::Proxy;
+use homing_testkit::recording::{Recorder, Recording};
 
 /// The subcommand `record`.
 #[derive(Debug, Args)]
@@ -61,10 +62,15 @@ impl Record {
                 let _ = sender.send(End::Failed(error));
             }
         };
-        let listen = self.listen;
-        let tap = Tap::start(listen, &self.upstream, self.recorder(), sink)
-            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-        self.announce(tap.addr())?;
+        let (listen, upstream) = (self.listen, &self.upstream);
+        let proxy = Proxy::builder()
+            .listen(listen)
+            .observe(self.recorder().observer(sink))
+            .start(upstream.as_str())
+            .map_err(|error| {
+                format!("cannot listen on {listen} in front of {upstream}: {error}")
+            })?;
+        self.announce(&proxy)?;
         match ended.recv() {
             Ok(End::Failed(error)) => Err(self.cannot_write(&error)),
             // The handler keeps its end for as long as the process lives.
@@ -98,9 +104,10 @@ impl Record {
     }
 
     /// On standard error where the recording itself is on standard output.
-    fn announce(&self, address: SocketAddr) -> Result<(), String> {
+    fn announce(&self, proxy: &Proxy) -> Result<(), String> {
+        let (address, connect) = (proxy.addr(), proxy.connect_string());
         let upstream = &self.upstream;
-        let line = format!("recording ZooKeeper {upstream} on {address}, connect string {address}");
+        let line = format!("recording ZooKeeper {upstream} on {address}, connect string {connect}");
         let said = match self.out {
             Some(_) => writeln!(io::stdout(), "{line}"),
             None => writeln!(io::stderr(), "{line}"),

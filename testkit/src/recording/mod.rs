@@ -1,7 +1,7 @@
 //! What went over some connections, as a file of readable lines.
 //!
 //! A recording begins with a line that says what it is. Each other line is one happening: seconds
-//! since the start, the number of the connection, an arrow, and what was said; behind a tab
+//! since the first connection, the number of the connection, an arrow, and what was said; behind a tab
 //! follow the bytes as they went over the connection, so that they can be played again
 //! by a replay. `cut -f1` leaves what is to be read:
 //!
@@ -33,7 +33,6 @@
 
 mod raw;
 mod recorder;
-mod tap;
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +43,6 @@ use crate::decode::Way;
 pub(crate) use raw::is_masked;
 pub use raw::{Raw, RawError};
 pub use recorder::Recorder;
-pub use tap::Tap;
 
 /// What a recording begins with, without its version.
 const HEAD: &str = "# homing-testkit recording ";
@@ -129,7 +127,7 @@ impl FromStr for Recording {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// When it was seen, since the recording began. Kept in microseconds.
+    /// When it was seen, since the first connection. Kept in microseconds.
     pub at: Duration,
     /// On which connection: they are counted from 1, in the order in which they were opened.
     pub connection: u64,

@@ -3,11 +3,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use homing_protocol::{frame, put_buffer};
+
 use crate::decode::{Piece, Stream, Way};
 use crate::recording::{Entry, Happening, Raw};
+use crate::{Closer, Observed, Sight};
 
-/// Makes the lines of a recording from what goes over connections. It does no I/O: whoever moves
-/// the bytes tells it, with the time since the recording began and a number for each connection.
+/// Makes the lines of a recording from what goes over connections. It moves no bytes itself: a
+/// [`Proxy`](crate::Proxy) shows it what goes through.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+/// use std::sync::mpsc;
+/// use homing_testkit::recording::{Recorder, Recording};
+/// use homing_testkit::{FakeServer, Proxy};
+///
+/// let server = FakeServer::start(); // Or a real one, anywhere.
+/// let (sender, lines) = mpsc::channel();
+/// let recorder = Recorder::new().observer(move |entry| drop(sender.send(entry)));
+/// let proxy = Proxy::builder().observe(recorder).start(server.addr())?;
+///
+/// let mut client = TcpStream::connect(proxy.addr())?;
+/// client.write_all(b"srvr")?;
+/// client.read_to_string(&mut String::new())?;
+/// drop(proxy);
+/// let recording: Recording = lines.iter().collect();
+/// assert!(recording.to_string().contains("-> word \"srvr\""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Whoever moves bytes in another way tells it, with a time and a number for each connection:
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,6 +82,46 @@ impl Recorder {
     pub fn with_secrets(mut self) -> Self {
         self.has_secrets = true;
         self
+    }
+
+    /// What a [`Proxy`](crate::ProxyBuilder::observe) is to show all that it sees; `sink` is given
+    /// the lines, in their order. Connections that the proxy has closed have no end there: neither
+    /// side wanted it.
+    pub fn observer(
+        mut self,
+        mut sink: impl FnMut(Entry) + Send + 'static,
+    ) -> impl FnMut(&Observed<'_>) + Send + 'static {
+        let mut start = None;
+        move |seen| {
+            let at = seen.at.duration_since(*start.get_or_insert(seen.at));
+            self.see(at, seen).into_iter().for_each(&mut sink);
+        }
+    }
+
+    fn see(&mut self, at: Duration, seen: &Observed<'_>) -> Vec<Entry> {
+        let connection = seen.connection;
+        match seen.what {
+            Sight::Opened(_) => vec![self.opened(at, connection)],
+            Sight::Frame(way, frame) => {
+                let mut whole = BytesMut::with_capacity(frame::LENGTH_LEN + frame.len());
+                put_buffer(&mut whole, Some(frame));
+                self.bytes(at, connection, way, &whole)
+            }
+            Sight::Raw(way, bytes) => self.bytes(at, connection, way, bytes),
+            Sight::Closed(closer) => {
+                let ways = match closer {
+                    Closer::Client => vec![Way::ToServer, Way::ToClient],
+                    Closer::Server => vec![Way::ToClient, Way::ToServer],
+                    _ => Vec::new(),
+                };
+                let entries = ways.into_iter();
+                let entries = entries
+                    .flat_map(|way| self.ended(at, connection, way))
+                    .collect();
+                self.gone(connection);
+                entries
+            }
+        }
     }
 
     /// A client connected.
