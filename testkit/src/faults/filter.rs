@@ -72,7 +72,7 @@ pub(crate) struct Filter {
     to_client: Direction,
     actions: VecDeque<Action>,
     /// What has come in, if somebody wants to see it.
-    seen: Option<VecDeque<(Way, Piece)>>,
+    seen: Option<VecDeque<(Way, Option<Piece>)>>,
     is_over: bool,
 }
 
@@ -194,7 +194,7 @@ impl Filter {
         self.direction(way).splitter.give(bytes);
         while let Some(piece) = self.direction(way).splitter.next() {
             if let Some(seen) = &mut self.seen {
-                seen.push_back((way, piece.clone()));
+                seen.push_back((way, Some(piece.clone())));
             }
             match piece {
                 Piece::Frame(frame) => self.frame(now, way, frame),
@@ -209,8 +209,10 @@ impl Filter {
         let direction = self.direction(way);
         let held = direction.held.take();
         let rest = direction.splitter.rest();
-        if let (Some(seen), Some(rest)) = (&mut self.seen, &rest) {
-            seen.push_back((way, Piece::Raw(rest.clone())));
+        if let Some(seen) = &mut self.seen {
+            let rest = rest.clone().map(Piece::Raw);
+            seen.extend(rest.map(|rest| (way, Some(rest))));
+            seen.push_back((way, None));
         }
         for bytes in held.into_iter().chain(rest) {
             self.enter(now, way, bytes);
@@ -246,8 +248,8 @@ impl Filter {
         self.seen = Some(VecDeque::new());
     }
 
-    /// What has come in, in its order and before any fault.
-    pub(crate) fn poll_seen(&mut self) -> Option<(Way, Piece)> {
+    /// What has come in, in its order and before any fault. Nothing is the end of this side.
+    pub(crate) fn poll_seen(&mut self) -> Option<(Way, Option<Piece>)> {
         self.seen.as_mut()?.pop_front()
     }
 

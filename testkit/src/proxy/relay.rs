@@ -350,11 +350,12 @@ impl Relay {
             && let Some((way, piece)) = link.filter.poll_seen()
         {
             match piece {
-                Piece::Frame(frame) => {
+                Some(Piece::Frame(frame)) => {
                     let body = frame.slice(homing_protocol::frame::LENGTH_LEN.min(frame.len())..);
                     self.observe(now, number, Sight::Frame(way, &body));
                 }
-                Piece::Raw(bytes) => self.observe(now, number, Sight::Raw(way, &bytes)),
+                Some(Piece::Raw(bytes)) => self.observe(now, number, Sight::Raw(way, &bytes)),
+                None => self.observe(now, number, Sight::Ended(way)),
             }
         }
     }

@@ -49,6 +49,8 @@ pub enum Sight<'a> {
     Frame(Way, &'a Bytes),
     /// Bytes have come in that belong to no frame.
     Raw(Way, &'a Bytes),
+    /// One side will say no more. The other may, until it has come to its end too.
+    Ended(Way),
     /// It is over.
     Closed(Closer),
 }

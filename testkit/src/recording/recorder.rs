@@ -1,6 +1,6 @@
 //! From bytes that go over connections to the lines of a recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -50,7 +50,13 @@ use crate::{Closer, Observed, Sight};
 pub struct Recorder {
     has_raw: bool,
     has_secrets: bool,
-    connections: BTreeMap<u64, Stream>,
+    connections: BTreeMap<u64, Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    stream: Stream,
+    ended: BTreeSet<Way>,
 }
 
 impl Default for Recorder {
@@ -108,42 +114,46 @@ impl Recorder {
                 self.bytes(at, connection, way, &whole)
             }
             Sight::Raw(way, bytes) => self.bytes(at, connection, way, bytes),
+            Sight::Ended(way) => self.ended(at, connection, way),
             Sight::Closed(closer) => {
                 let ways = match closer {
                     Closer::Client => vec![Way::ToServer, Way::ToClient],
                     Closer::Server => vec![Way::ToClient, Way::ToServer],
                     _ => Vec::new(),
                 };
-                let entries = ways.into_iter();
-                let entries = entries
-                    .flat_map(|way| self.ended(at, connection, way))
-                    .collect();
+                let left = ways
+                    .into_iter()
+                    .flat_map(|way| self.ended(at, connection, way));
+                let left = left.collect();
                 self.gone(connection);
-                entries
+                left
             }
         }
     }
 
     /// A client connected.
     pub fn opened(&mut self, at: Duration, connection: u64) -> Entry {
-        self.connections.insert(connection, Stream::new());
+        self.connections.insert(connection, Connection::default());
         entry(at, connection, Happening::Opened)
     }
 
     /// Bytes went over a connection, however they were cut: there is a line for each piece that
     /// is whole now.
     pub fn bytes(&mut self, at: Duration, connection: u64, way: Way, bytes: &[u8]) -> Vec<Entry> {
-        let stream = self.connections.entry(connection).or_default();
+        let stream = &mut self.connections.entry(connection).or_default().stream;
         stream.push(way, bytes);
         let pieces: Vec<_> = std::iter::from_fn(|| stream.next(way)).collect();
         let said = |piece: &Piece| entry(at, connection, self.said(way, piece));
         pieces.iter().map(said).collect()
     }
 
-    /// Nothing more comes this way.
+    /// Nothing more comes this way. There is no line when that was known.
     pub fn ended(&mut self, at: Duration, connection: u64, way: Way) -> Vec<Entry> {
-        let stream = self.connections.entry(connection).or_default();
-        let torn = stream.finish(way);
+        let known = self.connections.entry(connection).or_default();
+        if !known.ended.insert(way) {
+            return Vec::new();
+        }
+        let torn = known.stream.finish(way);
         let torn = torn.map(|piece| self.said(way, &piece));
         let happenings = torn.into_iter().chain([Happening::Ended(way)]);
         happenings
