@@ -82,6 +82,18 @@ fn an_operation_that_is_not_there_is_refused_and_costs_the_connection() {
     }
 }
 
+/// deleteContainer takes the whole frame for a path, createSession finds no time-out.
+#[test]
+fn what_a_server_asks_itself_is_taken_from_anybody() {
+    for (op, err) in [(20, -8), (-10, -5)] {
+        let mut rig = Rig::new();
+        let peer = rig.peer();
+        let answer = rig.call(peer, op, &Empty);
+        assert_eq!((answer.err(), answer.header.zxid), (err, 2), "{op}");
+        assert!(!rig.is_closed(peer.connection));
+    }
+}
+
 #[test]
 fn an_older_server_does_not_know_newer_operations() {
     let mut rig = Rig::with(|config| config.unknown_operations = vec![op::CREATE2]);
@@ -94,12 +106,14 @@ fn an_older_server_does_not_know_newer_operations() {
 
 #[test]
 fn what_is_handled_apart_ends_the_connection_when_it_cannot_be_read() {
-    for op in [op::AUTH, op::SASL] {
+    let null = [0xff; 4];
+    for (op, body) in [(op::AUTH, &[0][..]), (op::SASL, &[0]), (op::SASL, &null)] {
         let mut rig = Rig::new();
         let peer = rig.peer();
+        let len = 8 + body.len() as u8;
         rig.give(
             peer.connection,
-            &[&[0, 0, 0, 9, 0, 0, 0, 1][..], &op.to_be_bytes(), &[0]].concat(),
+            &[&[0, 0, 0, len, 0, 0, 0, 1][..], &op.to_be_bytes(), body].concat(),
         );
         assert!(rig.is_closed(peer.connection), "{op}");
         assert!(rig.take(peer.connection).is_empty());

@@ -250,20 +250,31 @@ fn what_does_not_belong_in_a_multi_spoils_it() {
     rig.make(peer, &["/a"]);
     let delete = || Multi::default().delete("/a");
     let rows = [
-        (delete().get("/a"), op::MULTI, 1),
-        (Multi::default().get("/a"), op::MULTI, 1),
-        (delete().op(op::PING, &homing_protocol::Empty), op::MULTI, 1),
-        (delete(), op::MULTI_READ, 0),
-        (Multi::default().get("/a").check("/a", 0), op::MULTI_READ, 0),
+        (delete().get("/a"), op::MULTI, 1, ""),
+        (Multi::default().get("/a"), op::MULTI, 1, ""),
+        (
+            delete().op(op::PING, &homing_protocol::Empty),
+            op::MULTI,
+            1,
+            "",
+        ),
+        // It can be read, and the server stumbles behind an empty list of results.
+        (delete(), op::MULTI_READ, 0, "ffffffff 01 ffffffff"),
+        (
+            Multi::default().get("/a").check("/a", 0),
+            op::MULTI_READ,
+            0,
+            "",
+        ),
     ];
-    for (multi, op, transactions) in rows {
+    for (multi, op, transactions, body) in rows {
         let zxid = rig.server.last_zxid();
         let answer = multi.run_as(&mut rig, peer, op);
         assert_eq!(
             (answer.err(), answer.header.zxid),
             (-5, zxid + transactions)
         );
-        assert_eq!(answer.body().len(), 0);
+        assert_eq!(answer.body()[..], support::unhex(body));
     }
     assert!(rig.server.node_exists("/a"));
     // Without an end it cannot be read either.
@@ -340,6 +351,27 @@ fn reads_fail_one_by_one_and_set_no_watch() {
     assert_eq!(answer.body()[..expected.len()], expected);
     assert_eq!(answer.body().len(), expected.len() + 68 + 9);
     assert_eq!(rig.server.watch_count(), 0);
+}
+
+#[test]
+fn a_null_path_is_stumbled_over_behind_the_results_before_it() {
+    let (mut rig, peer) = rig();
+    let get_null = "00000004 00 ffffffff  ffffffff 00  ffffffff 01 ffffffff";
+    let get_root = "00000008 00 ffffffff  00000001 2f 00";
+    let body = support::unhex(&format!("{get_root} {get_null}"));
+    let answer = rig.call(peer, op::MULTI_READ, &Raw(body));
+    let children = "00000008 00 00000000 00000001 00000009 7a6f6f6b6565706572";
+    let end = "ffffffff 01 ffffffff";
+    assert_eq!(answer.err(), -5);
+    let results = support::unhex(&format!("{children} {end}"));
+    assert_eq!(answer.body()[..], results);
+    let delete_null =
+        support::unhex("00000002 00 ffffffff  ffffffff ffffffff  ffffffff 01 ffffffff");
+    let answer = rig.call(peer, op::MULTI, &Raw(delete_null));
+    assert_eq!(
+        (answer.err(), &answer.body()[..]),
+        (-5, &support::unhex(end)[..])
+    );
 }
 
 /// A server before 3.5 knows no create2. It cannot read a list that has one, and says just that.
