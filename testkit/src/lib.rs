@@ -1,11 +1,11 @@
 //! A fake ZooKeeper for tests, as a library and as a program.
 //!
-//! There are three ways to it, and one server behind them:
+//! There are three ways to it, and one server behind them, or several with one history:
 //!
 //! ```text
-//!   FakeServer           on a loopback port: any client, in any language
-//!   sim::Sim             no port and no clock: a session in virtual time
-//!   Server               bytes and time in, bytes out: to be driven by hand
+//!   FakeServer, FakeEnsemble    on loopback ports: any client, in any language
+//!   sim::Sim                    no port and no clock: a session in virtual time
+//!   Server, Ensemble            bytes and time in, bytes out: to be driven by hand
 //! ```
 //!
 //! A test that uses a client needs one line to have its server, and one for each fault:
@@ -22,7 +22,7 @@
 //! ```
 //!
 //! # What it answers
-//! What a standalone Apache ZooKeeper 3.8.0 answers: replies, error codes and which of several
+//! What a standalone Apache ZooKeeper 3.8.0 answers, or a member of an [`Ensemble`]: replies, error codes and which of several
 //! comes first, stats, transaction numbers, sessions, watches, access control lists of the
 //! schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5, super users,
 //! transactions, containers and nodes with a time to live, all four-letter words, limits of

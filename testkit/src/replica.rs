@@ -36,6 +36,8 @@ pub(crate) struct Replica {
     errands: VecDeque<Errand>,
     /// What connections wait for, in the order in which it is to be answered.
     waiting: BTreeMap<ConnectionId, VecDeque<Waiting>>,
+    /// How many of them there are in all lines.
+    waiting_len: usize,
     /// Connections whose sessions are the leader's no more: another member has them.
     left_behind: BTreeSet<ConnectionId>,
 }
@@ -99,23 +101,43 @@ impl Replica {
             role,
             errands: VecDeque::new(),
             waiting: BTreeMap::new(),
+            waiting_len: 0,
             left_behind: BTreeSet::new(),
         }
     }
 
     /// Drops all that belongs to a connection. What it has asked of the leader stays asked.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
-        self.waiting.remove(&connection);
+        self.take_line(connection);
         self.left_behind.remove(&connection);
     }
 
-    fn is_waiting(&self, connection: ConnectionId) -> bool {
+    /// How many requests wait, on all connections.
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.waiting_len
+    }
+
+    pub(crate) fn is_waiting(&self, connection: ConnectionId) -> bool {
         self.waiting.contains_key(&connection)
     }
 
     fn wait(&mut self, connection: ConnectionId, for_what: Waiting) {
         let line = self.waiting.entry(connection).or_default();
         line.push_back(for_what);
+        self.waiting_len += 1;
+    }
+
+    fn take_line(&mut self, connection: ConnectionId) -> VecDeque<Waiting> {
+        let line = self.waiting.remove(&connection).unwrap_or_default();
+        self.waiting_len -= line.len();
+        line
+    }
+
+    /// Puts back what was taken, behind what waits already.
+    fn put_behind(&mut self, connection: ConnectionId, line: VecDeque<Waiting>) {
+        for waiting in line {
+            self.wait(connection, waiting);
+        }
     }
 
     fn head(&self, connection: ConnectionId) -> Option<&Waiting> {
@@ -125,11 +147,12 @@ impl Replica {
     /// No line is empty.
     fn pop(&mut self, connection: ConnectionId) -> Option<Waiting> {
         let line = self.waiting.get_mut(&connection)?;
-        let head = line.pop_front();
+        let head = line.pop_front()?;
         if line.is_empty() {
             self.waiting.remove(&connection);
         }
-        head
+        self.waiting_len -= 1;
+        Some(head)
     }
 }
 
@@ -434,10 +457,8 @@ impl Server {
     /// Answers a handshake, and takes up what has arrived since.
     fn admit(&mut self, now: Now, connection: ConnectionId, greeting: Greeting) {
         self.welcome(connection, greeting);
-        let unread = match &mut self.replica {
-            Some(replica) => replica.waiting.remove(&connection),
-            None => None,
-        };
+        let replica = self.replica.as_mut();
+        let unread = replica.map(|replica| replica.take_line(connection));
         for waiting in unread.into_iter().flatten() {
             if let Waiting::Unread(frame) = waiting
                 && self.connections.contains_key(&connection)
@@ -458,12 +479,12 @@ impl Server {
                 return;
             };
             // Should it have to wait after all, then in front of the others.
-            let rest = replica.waiting.remove(&connection);
+            let rest = replica.take_line(connection);
             self.serve(now, (connection, session), &frame);
-            if let (Some(rest), Some(replica)) = (rest, &mut self.replica)
+            if let Some(replica) = &mut self.replica
                 && self.connections.contains_key(&connection)
             {
-                replica.waiting.entry(connection).or_default().extend(rest);
+                replica.put_behind(connection, rest);
             }
         }
     }

@@ -697,13 +697,21 @@ impl Server {
     /// Whether nothing is to be read from a connection at present.
     pub(crate) fn is_throttled(&self, connection: ConnectionId) -> bool {
         let has_any = |known: &Connection| known.traffic.outstanding > 0;
-        self.outstanding > self.config.outstanding_limit
-            && self.connections.get(&connection).is_some_and(has_any)
+        let replica = self.replica.as_ref();
+        self.has_too_much_to_answer()
+            && (self.connections.get(&connection).is_some_and(has_any)
+                || replica.is_some_and(|replica| replica.is_waiting(connection)))
+    }
+
+    /// Whether more requests are outstanding than are allowed.
+    pub(crate) fn has_too_much_to_answer(&self) -> bool {
+        self.outstanding() > self.config.outstanding_limit
     }
 
     /// How many requests were taken and not answered, on all connections.
     pub(crate) fn outstanding(&self) -> usize {
-        self.outstanding
+        let replica = self.replica.as_ref();
+        self.outstanding + replica.map_or(0, |replica| replica.waiting_len())
     }
 
     /// Ends a session in one transaction. `None` if there was none; otherwise its connection,

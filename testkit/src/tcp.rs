@@ -463,7 +463,7 @@ impl Front {
                 has_changed |= server.set_outstanding(connection.id, connection.outstanding());
             }
         }
-        if has_changed {
+        if has_changed || !server.has_too_much_to_answer() {
             self.readable.append(&mut self.throttled);
         }
     }

@@ -91,6 +91,7 @@ fn elections_follow_one_another() {
         rig.advance(ELECTION);
         assert_eq!(rig.ensemble.leader(), Some(member));
         assert_eq!(rig.ensemble.epoch(), epoch);
+        assert_eq!(rig.last_zxid(member), i64::from(epoch) << 32);
         let peer = rig.peer(4);
         let exists = rig.exists(peer, "/", false);
         assert_eq!(exists.header.zxid >> 32, epoch.into());
@@ -409,6 +410,15 @@ fn a_leader_that_loses_its_majority_is_read_only_like_the_others() {
     rig.advance(ELECTION);
     assert_eq!(rig.mode(2), "leader");
     assert_eq!(rig.mode(0), "follower");
+}
+
+#[test]
+fn a_member_that_is_alone_cannot_be_cut_off() {
+    let mut rig = Rig::with(1, |_| {});
+    let peer = rig.peer(0);
+    isolate(&mut rig, 0);
+    rig.make(peer, &["/a"]);
+    assert_eq!(rig.mode(0), "leader");
 }
 
 #[test]

@@ -279,6 +279,34 @@ fn a_fault_that_moves_or_ends_a_session_does_so_in_an_ensemble() {
 }
 
 #[test]
+fn a_member_that_has_too_much_to_answer_reads_no_more() {
+    let ensemble = FakeEnsemble::builder()
+        .config(|config| config.outstanding_limit = 10)
+        .start()
+        .unwrap();
+    let (mut client, mut other) = (connect(&ensemble, 0), connect(&ensemble, 0));
+    ensemble.set_lag(0, Duration::MAX);
+    let set = homing_protocol::SetData {
+        path: "/".into(),
+        data: b"x",
+        version: -1,
+    };
+    for _ in 0..40 {
+        client.send(op::SET_DATA, &set);
+    }
+    // One more than may be is the last that is taken.
+    let taken = || ensemble.member(0).requests_received();
+    patiently(|| (taken() == 11).then_some(()));
+    assert_eq!(other.get("/", false).unwrap().last_stat().version, 0);
+    assert_eq!(taken(), 12);
+    assert_eq!(ensemble.with_ensemble(|ensemble, _| ensemble.behind(0)), 11);
+    ensemble.set_lag(0, Duration::ZERO);
+    for version in 1..=40 {
+        assert_eq!(client.receive().unwrap().last_stat().version, version);
+    }
+}
+
+#[test]
 fn a_paused_member_is_silent_and_the_others_go_on() {
     let ensemble = FakeEnsemble::start(3);
     let (mut silent, mut client) = (connect(&ensemble, 0), connect(&ensemble, 1));

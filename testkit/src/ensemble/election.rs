@@ -33,7 +33,9 @@ impl Ensemble {
     /// one no more, and the others elect another. See [`set_sync_limit`](Self::set_sync_limit).
     pub fn isolate(&mut self, now: Now, member: usize) {
         self.begin(now);
-        if let Some(member) = self.members.get_mut(member) {
+        // Who is alone has nobody to be cut off from.
+        let has_others = self.members.len() > 1;
+        if let Some(member) = self.members.get_mut(member).filter(|_| has_others) {
             member.isolated.get_or_insert(now.instant);
         }
         self.settle(now);
@@ -51,7 +53,8 @@ impl Ensemble {
         self.settle(now);
     }
 
-    /// Stops a member as if its process were killed. What it has stored stays.
+    /// Stops a member as if its process were killed. What it has stored stays, and what is decided
+    /// meanwhile is kept for it until it comes back.
     pub fn stop(&mut self, now: Now, member: usize) {
         self.begin(now);
         if let Some(member) = self.members.get_mut(member) {
