@@ -36,7 +36,7 @@ enum Command {
     /// One line on standard output says where it listens, as soon as it does. Nothing is stored:
     /// its nodes and sessions end with it.
     #[command(after_long_help = format!("What can go wrong (--faults)\n\n{REFERENCE}"))]
-    Serve(Serve),
+    Serve(Box<Serve>),
 
     /// Pass connections on to a server, with faults on the way, until it is interrupted (Ctrl-C or
     /// SIGTERM).
