@@ -53,7 +53,7 @@ enum Command {
     /// has nothing more to say), what was said, and behind a tab the bytes, for a replay. Session
     /// passwords, credentials and the hashes in access control lists are never in the readable
     /// text, and are masked among the bytes too (**), unless --with-secrets says otherwise. The
-    /// data of nodes is recorded as it is.
+    /// data of nodes is recorded as it is. What goes through in TLS cannot be read.
     Record(Record),
 
     /// Play one side of a recording to the other: the clients' to a server, or the server's to a

@@ -1,6 +1,7 @@
 //! The client's side of a recording.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -75,12 +76,8 @@ impl ReplayClient {
     /// # Errors
     /// There is no such server, or it takes no connection.
     pub fn run(&self, server: impl ToSocketAddrs) -> Result<Vec<Difference>, ReplayError> {
-        let mut addresses = server.to_socket_addrs().map_err(ReplayError::resolve)?;
-        let no_address = || std::io::Error::other("the name has no address");
-        let server = addresses
-            .next()
-            .ok_or_else(|| ReplayError::resolve(no_address()))?;
-        let mut run = Run::new(server, self.patience);
+        let servers = server.to_socket_addrs().map_err(ReplayError::resolve)?;
+        let mut run = Run::new(servers.collect(), self.patience);
         let start = Instant::now();
         for step in &self.steps {
             if self.keep_pauses {
@@ -89,14 +86,15 @@ impl ReplayClient {
             }
             run.take(step)?;
         }
-        run.finish();
+        run.finish(self.steps.last().map_or(Duration::ZERO, |step| step.at));
         Ok(run.differences)
     }
 }
 
 /// A replay under way.
 struct Run {
-    server: SocketAddr,
+    /// Where the server may be. All are tried, for each connection.
+    servers: Vec<SocketAddr>,
     patience: Duration,
     comparison: Comparison,
     /// Recorded sessions, and what they are now.
@@ -124,9 +122,9 @@ struct Text {
 }
 
 impl Run {
-    fn new(server: SocketAddr, patience: Duration) -> Self {
+    fn new(servers: Vec<SocketAddr>, patience: Duration) -> Self {
         Self {
-            server,
+            servers,
             patience,
             comparison: Comparison::default(),
             sessions: BTreeMap::new(),
@@ -158,10 +156,7 @@ impl Run {
     }
 
     fn open(&mut self, connection: u64) -> Result<(), ReplayError> {
-        let server = self.server;
-        let failed = |error| ReplayError::connect(server, error);
-        let socket = TcpStream::connect_timeout(&server, self.patience).map_err(failed)?;
-        let peer = Peer::new(socket, Way::ToClient, self.patience).map_err(failed)?;
+        let peer = self.dial()?;
         let opened = Connection {
             peer,
             text: None,
@@ -170,6 +165,20 @@ impl Run {
         };
         self.connections.insert(connection, opened);
         Ok(())
+    }
+
+    fn dial(&self) -> Result<Peer, ReplayError> {
+        let nowhere = io::Error::other("the name has no address");
+        let mut result = Err(ReplayError::resolve(nowhere));
+        for server in &self.servers {
+            let socket = TcpStream::connect_timeout(server, self.patience);
+            let peer = socket.and_then(|socket| Peer::new(socket, Way::ToClient, self.patience));
+            result = peer.map_err(|error| ReplayError::connect(*server, error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     fn say(&mut self, connection: u64, piece: &Piece) {
@@ -350,13 +359,13 @@ impl Run {
     }
 
     /// Connections that were open when the recording ended.
-    fn finish(&mut self) {
+    fn finish(&mut self, at: Duration) {
         for (number, mut connection) in std::mem::take(&mut self.connections) {
             if connection.is_lost {
                 continue;
             }
             while connection.peer.receive(Instant::now()) {}
-            self.leave(Duration::ZERO, number, connection);
+            self.leave(at, number, connection);
         }
     }
 

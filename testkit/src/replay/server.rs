@@ -1,6 +1,6 @@
 //! The server's side of a recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -141,18 +141,25 @@ struct Play {
 
 #[derive(Debug)]
 struct State {
-    /// For each step whether it is done, or nobody waits for it.
-    done: Vec<bool>,
+    /// The places of steps that are still to be taken, pings left out.
+    left: BTreeSet<usize>,
+    /// Those among them in which a client says something.
+    unsaid: BTreeSet<usize>,
     outcome: Option<Result<(), Difference>>,
 }
 
 impl Play {
     fn new(steps: Vec<Step>) -> Self {
-        let done = steps.iter().map(Step::is_ping).collect();
-        let outcome = steps.is_empty().then_some(Ok(()));
+        let left = steps.iter().enumerate().filter(|(_, step)| !step.is_ping());
+        let said = left.clone().filter(|(_, step)| step.is_said_by_client());
+        let state = State {
+            left: left.clone().map(|(at, _)| at).collect(),
+            unsaid: said.map(|(at, _)| at).collect(),
+            outcome: steps.is_empty().then_some(Ok(())),
+        };
         Self {
+            state: Mutex::new(state),
             steps,
-            state: Mutex::new(State { done, outcome }),
             changed: Condvar::new(),
             is_over: AtomicBool::new(false),
         }
@@ -173,13 +180,9 @@ impl Play {
 
     /// The recorded connections, in the order in which they were opened.
     fn connections(&self) -> Vec<u64> {
-        let mut connections = Vec::new();
-        for step in &self.steps {
-            if !connections.contains(&step.connection) {
-                connections.push(step.connection);
-            }
-        }
-        connections
+        let mut known = BTreeSet::new();
+        let connections = self.steps.iter().map(|step| step.connection);
+        connections.filter(|it| known.insert(*it)).collect()
     }
 
     fn is_done(&self) -> bool {
@@ -188,23 +191,19 @@ impl Play {
 
     fn did(&self, step: usize) {
         let mut state = self.lock();
-        if let Some(done) = state.done.get_mut(step) {
-            *done = true;
-        }
-        if state.done.iter().all(|done| *done) {
+        state.left.remove(&step);
+        state.unsaid.remove(&step);
+        if state.left.is_empty() {
             state.outcome.get_or_insert(Ok(()));
         }
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Whether all has been asked that was asked before a step.
-    fn is_asked_before(&self, step: usize) -> bool {
-        let state = self.lock();
-        let before = self.steps.iter().zip(&state.done).take(step);
-        let mut asked =
-            before.filter(|(step, _)| matches!(step.action, Action::Say(Way::ToServer, _)));
-        asked.all(|(_, done)| *done)
+    /// Whether all has been said that clients said before a step.
+    fn is_all_said_before(&self, step: usize) -> bool {
+        let first = self.lock().unsaid.first().copied();
+        first.is_none_or(|first| first > step)
     }
 
     fn fail(&self, at: Duration, connection: u64, what: String) {
@@ -302,7 +301,7 @@ impl<'a> Connection<'a> {
                 let is_event = recorded
                     .decoded()
                     .is_some_and(|decoded| matches!(decoded.what, What::Event { .. }));
-                while is_event && !self.play.is_asked_before(at) {
+                while is_event && !self.play.is_all_said_before(at) {
                     self.receive()?;
                 }
                 let bytes = self.answer(recorded);

@@ -1,5 +1,6 @@
 //! A recording, made ready to be played.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use homing_protocol::op;
@@ -25,7 +26,7 @@ pub(super) enum Action {
 
 /// The steps of a recording, or why it cannot be played.
 pub(super) fn of(recording: &Recording) -> Result<Vec<Step>, ReplayError> {
-    let mut streams = std::collections::BTreeMap::<u64, Stream>::new();
+    let mut streams = BTreeMap::<u64, Stream>::new();
     let mut steps = Vec::new();
     for entry in recording.entries() {
         let stream = streams.entry(entry.connection).or_default();
@@ -67,6 +68,10 @@ impl Step {
     /// Whether it is a ping or its answer, which come whenever a client is idle.
     pub(super) fn is_ping(&self) -> bool {
         matches!(&self.action, Action::Say(_, piece) if is_ping(piece))
+    }
+
+    pub(super) fn is_said_by_client(&self) -> bool {
+        matches!(&self.action, Action::Say(Way::ToServer, _))
     }
 }
 
