@@ -19,8 +19,9 @@
 //! # }
 //! ```
 //!
-//! The page of [`Client`] teaches it from top to bottom, and [`coming_from`] has all that the Java
-//! client and Curator's framework have.
+//! The page of [`Client`] teaches it from top to bottom, [`coming_from`] has all that the Java
+//! client and Curator's framework have, and [`testing_your_application`] three services with their
+//! tests.
 //!
 //! # Features
 //! | feature | what it brings | default |
@@ -56,6 +57,8 @@ mod retry;
 mod servers;
 mod srv;
 mod state;
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing_your_application {}
 mod token;
 mod watcher;
 

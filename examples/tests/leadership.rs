@@ -1,9 +1,12 @@
 //! A leader that must stop before another one begins.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use homing::{Client, Error, ErrorCode, SessionState};
+use homing::{Client, Error, ErrorCode, Retry, SessionState};
 use homing_testkit::FakeEnsemble;
+use tokio::runtime::Builder;
+use tokio::time::{sleep_until, timeout};
 
 /// The right to do what only one may do at a time.
 struct Leadership {
@@ -21,7 +24,8 @@ impl Leadership {
                 Err(error) if error.code() == Some(ErrorCode::NodeExists) => {}
                 Err(error) => return Err(error),
             }
-            let (other, gone) = session.exists("/leader").watch().await?;
+            let look = session.exists("/leader").watch().retry(Retry::new());
+            let (other, gone) = look.await?;
             if other.is_some() {
                 gone.await?;
             }
@@ -42,34 +46,41 @@ impl Leadership {
         while let Some(until) = self.holds_until() {
             // The lease grows with each answer, so it is looked at again when it should be over.
             tokio::select! {
-                () = tokio::time::sleep_until(until.into()) => {}
-                _ = changes.next() => {}
+                () = sleep_until(until.into()) => {}
+                change = changes.next() => if change.is_none() { return },
             }
         }
     }
 }
 
-/// Three servers, which let sessions expire soon.
+/// A session that ends soon without an answer, and one that does not.
+const SHORT: Duration = Duration::from_millis(400);
+const LONG: Duration = Duration::from_secs(40);
+
+/// Three servers that let sessions expire when their time is over, and not much later.
 fn ensemble() -> FakeEnsemble {
-    let ensemble = FakeEnsemble::builder().tick_time(Duration::from_millis(50));
-    ensemble.start().unwrap()
+    FakeEnsemble::builder()
+        .tick_time(Duration::from_millis(10))
+        .session_timeouts(SHORT, LONG)
+        .start()
+        .unwrap()
 }
 
-/// A client of one member. Its session lasts 400 ms without an answer.
-async fn connect(ensemble: &FakeEnsemble, member: usize) -> Client {
-    let builder = Client::builder(&ensemble.member(member).connect_string());
-    let builder = builder.session_timeout(Duration::from_millis(400));
+async fn connect(servers: &str, session_timeout: Duration) -> Client {
+    let builder = Client::builder(servers).session_timeout(session_timeout);
     builder.connect().await.unwrap()
 }
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_stops_before_the_next_one_begins() {
     let ensemble = ensemble();
-    let (one, two) = (connect(&ensemble, 0).await, connect(&ensemble, 1).await);
+    let one = connect(&ensemble.member(0).connect_string(), SHORT).await;
+    let two = connect(&ensemble.member(1).connect_string(), LONG).await;
     let first = Leadership::gain(&one).await.unwrap();
     assert!(first.holds_until().is_some());
 
-    // The others let its session expire, and cannot tell it.
+    // Nothing comes through any more. The others let the session expire, and cannot tell it.
+    ensemble.member(0).pause();
     ensemble.isolate(0);
     let second = Leadership::gain(&two).await.unwrap();
     assert!(first.holds_until().is_none(), "there are two leaders");
@@ -77,28 +88,44 @@ async fn a_leader_that_is_cut_off_stops_before_the_next_one_begins() {
 }
 
 #[tokio::test]
+async fn a_leader_whose_process_stood_still_does_not_go_on() {
+    let ensemble = ensemble();
+    let servers = ensemble.connect_string();
+    let one = connect(&servers, SHORT).await;
+    let first = Leadership::gain(&one).await.unwrap();
+
+    // No task of this thread runs meanwhile, pings included: as if the process had been stopped.
+    let second = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let two = connect(&servers, LONG).await;
+            Leadership::gain(&two).await.map(|second| (second, two))
+        })
+    });
+    let second = second.join().unwrap();
+    assert!(second.is_ok());
+    assert!(first.holds_until().is_none(), "there are two leaders");
+}
+
+#[tokio::test]
 async fn a_leader_whose_session_is_ended_gives_up() {
     let ensemble = ensemble();
-    let client = connect(&ensemble, 0).await;
+    let client = connect(&ensemble.connect_string(), LONG).await;
     let leadership = Leadership::gain(&client).await.unwrap();
-    let work = async {
-        leadership.lost().await;
-        "stopped"
-    };
-
-    // By an administrator, say.
     let session = client.credentials().unwrap().session_id();
-    assert!(ensemble.expire_session(session));
-    assert_eq!(work.await, "stopped");
-    let next = connect(&ensemble, 1).await;
+    assert!(ensemble.expire_session(session)); // By an administrator, say.
+
+    let lost = timeout(LONG / 2, leadership.lost()).await;
+    lost.expect("it goes on until its lease is over");
+    assert!(leadership.holds_until().is_none());
+    let next = connect(&ensemble.connect_string(), LONG).await;
     Leadership::gain(&next).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_leader_that_only_changes_its_server_goes_on() {
     let ensemble = ensemble();
-    let builder = Client::builder(&ensemble.connect_string());
-    let client = builder.connect().await.unwrap();
+    let client = connect(&ensemble.connect_string(), LONG).await;
     let leadership = Leadership::gain(&client).await.unwrap();
 
     let mut states = client.state_changes();

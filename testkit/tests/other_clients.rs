@@ -7,13 +7,18 @@
 //! | the C client's `cli_mt` | `zookeeper-bin` | those of `other_clients/cli_mt.txt` |
 //! | kazoo | `python3-kazoo` | its recipes, in `other_clients/recipes.py` |
 //!
+//! `other_clients/a_test.py` is the test in Python that the page "Testing your application" shows:
+//! it runs on the program alone.
+//!
 //! `HOMING_CLIENTS` says what becomes of a test whose client is not installed: `required` lets it
 //! fail, `off` leaves all of them out, and unset it is left out, loudly.
 
 #[path = "support/clients.rs"]
 mod clients;
 
+use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -101,8 +106,30 @@ fn kazoo_s_recipes_see_no_difference() {
         text
     };
     if let Some(both) = transcripts("kazoo", clients::has_kazoo(), run) {
-        assert_same(both, 30);
+        assert_same(both, 40);
     }
+}
+
+#[test]
+fn a_test_in_python_starts_the_program_and_stops_it() {
+    if !clients::are_wanted("kazoo", clients::has_kazoo()) {
+        return;
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_homing-testkit"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = iter::once(program.parent().unwrap().into()).chain(env::split_paths(&path));
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/other_clients/a_test.py"
+    );
+    let output = Command::new("timeout")
+        .args(["60", "/usr/bin/python3", script])
+        .env("PATH", env::join_paths(folders).unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("Ran 1 test"), "{text}");
 }
 
 #[test]
