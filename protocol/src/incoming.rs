@@ -314,7 +314,7 @@ pub fn multi_header(reader: &mut Reader<'_>) -> Result<Option<i32>, DecodeError>
 }
 
 fn acl_list(reader: &mut Reader<'_>) -> Result<Option<Vec<AclEntry>>, DecodeError> {
-    let Some(count) = reader.count("acl", ACL_LEN_MIN)? else {
+    let Some(count) = count(reader, "acl", ACL_LEN_MIN)? else {
         return Ok(None);
     };
     let entry = |_| {
@@ -331,11 +331,24 @@ fn paths<'a>(
     reader: &mut Reader<'a>,
     field: &'static str,
 ) -> Result<Option<Vec<NullablePath<'a>>>, DecodeError> {
-    let Some(count) = reader.count(field, 4)? else {
+    let Some(count) = count(reader, field, 4)? else {
         return Ok(None);
     };
     let paths = (0..count).map(|_| reader.nullable_string(field));
     paths.collect::<Result<_, _>>().map(Some)
+}
+
+/// As [`Reader::count`], but what is below −1 is an empty vector, as it is to a Java server.
+fn count(
+    reader: &mut Reader<'_>,
+    field: &'static str,
+    element_len_min: usize,
+) -> Result<Option<usize>, DecodeError> {
+    if reader.clone().i32(field)? < -1 {
+        reader.skip(4, field)?;
+        return Ok(Some(0));
+    }
+    reader.count(field, element_len_min)
 }
 
 /// Encoded size of the shortest entry: permissions and two null strings.

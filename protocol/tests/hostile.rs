@@ -44,8 +44,14 @@ fn a_length_that_is_not_true() {
     for case in cases() {
         for field in &case.lengths {
             for bad in [0x7fff_ffff, 0x1000_0000, -5, i32::MIN] {
-                let error = frugally(case.name, &with(&case, field, bad), case.decode)
-                    .expect_err(case.name);
+                let result = frugally(case.name, &with(&case, field, bad), case.decode);
+                if bad < 0 && field.element_len_min.is_some() && is_lenient(case.name) {
+                    // It is empty, and the frame is misread from there on, but in bounds.
+                    let refused = matches!(&result, Err(error) if error.at == field.at);
+                    assert!(!refused, "{} at {}: {result:?}", case.name, field.at);
+                    continue;
+                }
+                let error = result.expect_err(case.name);
                 let place = format!("{} at {} with {bad}: {error}", case.name, field.at);
                 assert!((field.at..=field.at + 4).contains(&error.at), "{place}");
                 match error.kind {
@@ -60,6 +66,12 @@ fn a_length_that_is_not_true() {
             }
         }
     }
+}
+
+/// Whether it is a request with lists, of which a server takes those of fewer than no entries for
+/// empty ones.
+fn is_lenient(name: &str) -> bool {
+    ["create", "createTTL", "setACL", "setWatches", "setWatches2"].contains(&name)
 }
 
 #[test]

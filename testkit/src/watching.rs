@@ -67,11 +67,9 @@ impl Server {
         let lists = [data, exist, child, persistent, persistent_recursive];
         let [data, exist, child, persistent, recursive] =
             lists.map(|list| list.as_deref().ok_or(ErrorCode::MarshallingError));
-        let (data, exist, child) = (data?, exist?, child?);
-        let (persistent, recursive) = (persistent?, recursive?);
         let since = watches.relative_zxid;
-        // A null path ends it where it stands: what came before has been told and set.
-        for path in data {
+        // A null path or list ends it where it stands: what came before has been told and set.
+        for path in data? {
             let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
             match self.tree.get(path).map(|node| node.stat().mzxid > since) {
                 None => self.notify(connection, EventType::NodeDeleted, path),
@@ -79,14 +77,14 @@ impl Server {
                 Some(false) => self.watches.add_data(path, connection),
             }
         }
-        for path in exist {
+        for path in exist? {
             let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
             match self.tree.get(path) {
                 Some(_) => self.notify(connection, EventType::NodeCreated, path),
                 None => self.watches.add_data(path, connection),
             }
         }
-        for path in child {
+        for path in child? {
             let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
             match self.tree.get(path).map(|node| node.stat().pzxid > since) {
                 None => self.notify(connection, EventType::NodeDeleted, path),
@@ -95,10 +93,10 @@ impl Server {
             }
         }
         // What these have missed is missed for good.
-        for path in persistent.iter().flatten() {
+        for path in persistent?.iter().flatten() {
             self.watches.add_lasting(path, connection, false);
         }
-        for path in recursive.iter().flatten() {
+        for path in recursive?.iter().flatten() {
             self.watches.add_lasting(path, connection, true);
         }
         Ok(())

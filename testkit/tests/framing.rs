@@ -71,6 +71,18 @@ fn any_byte_but_zero_is_true() {
 }
 
 #[test]
+fn a_list_of_fewer_than_no_entries_is_empty_and_minus_one_is_null() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    for (count, err) in [(i32::MIN, 0), (-2, 0), (-1, -5), (1, -5)] {
+        let mut body = vec![0; 8];
+        body.extend(std::iter::repeat_n(count.to_be_bytes(), 3).flatten());
+        let answer = rig.call(peer, op::SET_WATCHES, &Raw(body));
+        assert_eq!(answer.err(), err, "{count}");
+    }
+}
+
+#[test]
 fn an_operation_that_is_not_there_is_refused_and_costs_the_connection() {
     for op in [0, 10, 23, 99, 108, -1, i32::MAX] {
         let mut rig = Rig::new();

@@ -220,10 +220,15 @@ struct Make<'a>(&'a mut Random, bool);
 impl Make<'_> {
     fn request(&mut self) -> Request {
         let op = self.op();
-        let body = match op {
+        let mut body = match op {
             op::MULTI | op::MULTI_READ => Body::Ops(self.ops(op)),
             _ => Body::Fields(self.fields(op, false)),
         };
+        if let Body::Fields(fields) = &mut body
+            && self.0.one_in(40)
+        {
+            self.spoil(op, fields);
+        }
         let mut request = Request::new(op, body);
         if op == op::AUTH {
             request.xid = Some(-4);
@@ -239,6 +244,27 @@ impl Make<'_> {
             request.into = Some(self.0.below(4) as u8);
         }
         request
+    }
+
+    /// Puts something else in the place of a field: a length that lies, or a body that is read in
+    /// other pieces than it was written in. Not where `tolerated.txt` has reasons against it.
+    fn spoil(&mut self, op: i32, fields: &mut [Field]) {
+        let dangerous = matches!(op, op::ADD_WATCH | op::SET_WATCHES2 | op::CREATE_TTL) || self.1;
+        if dangerous || fields.is_empty() {
+            return;
+        }
+        let at = self.0.below(fields.len());
+        fields[at] = match self.0.below(8) {
+            0 => Field::Null,
+            1 => Field::Byte(1),
+            2 => Field::Long(-1),
+            3 => Field::Text("/a".into()),
+            4 => Field::List(vec![vec![Field::Text("/a".into())]]),
+            _ => Field::Int(
+                self.0
+                    .of(&[-2, 1, 3, 0xF_FFFF, 0x10_0000, i32::MAX, i32::MIN]),
+            ),
+        };
     }
 
     fn op(&mut self) -> i32 {
@@ -493,7 +519,7 @@ impl Make<'_> {
                 let len = self.0.below(4);
                 Field::List((0..len).map(|_| self.acl_entry(in_multi)).collect())
             }
-            4..10 => {
+            4..12 => {
                 let len = 1 + self.0.below(2);
                 Field::List((0..len).map(|_| self.valid_entry()).collect())
             }
