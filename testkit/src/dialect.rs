@@ -226,6 +226,9 @@ impl ServerConfig {
     }
 }
 
+/// What servers tell themselves to reap a node.
+const DELETE_CONTAINER: i32 = 20;
+
 /// What this release does not know yet.
 fn unknown_operations(release: Version) -> Vec<i32> {
     let came_with = [
@@ -234,6 +237,7 @@ fn unknown_operations(release: Version) -> Vec<i32> {
         ((5, 0), op::CHECK_WATCHES),
         ((5, 0), op::REMOVE_WATCHES),
         ((5, 1), op::CREATE_CONTAINER),
+        ((5, 1), DELETE_CONTAINER),
         ((5, 3), op::CREATE_TTL),
         ((6, 0), op::MULTI_READ),
         ((6, 0), op::GET_EPHEMERALS),

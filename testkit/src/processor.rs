@@ -87,6 +87,11 @@ impl Server {
             }
             op::CHECK => self.check(now, caller, xid, reader),
             op::RECONFIG => self.reconfigure(now, connection, xid, reader),
+            DELETE_CONTAINER if self.config.unreadable_writes_are_free => {
+                // It takes a path since, and nobody who is no server has one for it.
+                let result = Err(ErrorCode::MarshallingError);
+                self.answer(connection, xid, result, Reply::new());
+            }
             DELETE_CONTAINER => {
                 // It takes the whole frame for the path, and that has a zero byte in it.
                 self.stumble(now, connection, xid, ErrorCode::BadArguments);

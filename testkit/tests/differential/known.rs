@@ -11,7 +11,8 @@ use homing_protocol::{DecodeError, Reader, ReplyHeader, Stat, op, xid};
 use crate::program::{Body, Field, Request, name};
 
 /// The nodes that are there from the start and outlive every program.
-pub(crate) const RESERVED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+pub(crate) const RESERVED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", CONFIG];
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// By name and number.
 pub(crate) type Tally = BTreeMap<(String, i32), usize>;
@@ -195,6 +196,26 @@ impl Known {
             return zxid.to_string();
         }
         format!("@{}", zxid - self.base)
+    }
+
+    fn event(&self, frame: &Bytes) -> Result<String, DecodeError> {
+        let header = ReplyHeader::decode(frame)?;
+        let mut reader = Reader::new(frame);
+        reader.skip(ReplyHeader::LEN, "header")?;
+        let kind = match reader.i32("type")? {
+            1 => "created".into(),
+            2 => "deleted".into(),
+            3 => "data changed".into(),
+            4 => "children changed".into(),
+            other => format!("kind {other}"),
+        };
+        let state = reader.i32("state")?;
+        let path = reader.string("path")?;
+        let (zxid, err) = (self.zxid(header.zxid), header.err);
+        let rest = &frame[reader.position()..];
+        Ok(format!(
+            "event {kind} {path:?} zxid {zxid} err {err} state {state} {rest:?}"
+        ))
     }
 
     /// A frame in words; `asked` is what it answers, unless it is an event.

@@ -55,7 +55,7 @@ fn the_fake_answers_as_the_real_one_does() {
         let len = PROGRAM_LEN.min(ops - done);
         // Programs of neighbouring seeds have nothing in common.
         let mut random = Random(Random(seed).next().wrapping_add(programs));
-        let program = Program::random(&mut Random(random.next()), len);
+        let program = pair.tame(Program::random(&mut Random(random.next()), len));
         if let Some(difference) = pair.difference(&program) {
             let end = program.steps().get(difference.step).map(|step| step.end);
             let after = done + end.unwrap_or(len);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{ConnectResponse, Reader, ReplyHeader, Stat, op, xid};
 
-use crate::known::{Asked, Known, RESERVED, is_event};
+use crate::known::{Asked, CONFIG, Known, RESERVED, is_event};
 use crate::program::{Act, Body, Field, Program, Request, What};
 
 /// How long an answer may take on a machine that is busy with other things.
@@ -23,6 +23,8 @@ pub(crate) struct Side {
     clients: Vec<Client>,
     /// Makes everything as it was before the next program.
     janitor: Wire,
+    /// The nodes that are always there.
+    reserved: &'static [&'static str],
     pub(crate) known: Known,
 }
 
@@ -48,10 +50,16 @@ impl Side {
             address,
             clients: Vec::new(),
             janitor: janitor.unwrap(),
+            reserved: &RESERVED,
             known: Known::default(),
         };
         let credentials = [Field::Int(0), text("digest"), text(SUPER)];
         assert_eq!(side.tidy(op::AUTH, &credentials).unwrap_err(), 0);
+        let config = side.tidy(op::EXISTS, &[text(CONFIG), Field::Byte(0)]);
+        if config.is_err() {
+            // As before 3.5.
+            side.reserved = RESERVED.split_last().unwrap().1;
+        }
         side
     }
 
@@ -62,7 +70,7 @@ impl Side {
     pub(crate) fn begin(&mut self) {
         self.clients.clear();
         let mut ops = Vec::new();
-        for path in RESERVED {
+        for &path in self.reserved {
             let child = text(&format!("{}/before", path.trim_end_matches('/')));
             let acl = Field::List(vec![vec![Field::Int(31), text("world"), text("anyone")]]);
             ops.push((op::SET_DATA, vec![text(path), text(""), Field::Int(-1)]));
@@ -79,7 +87,7 @@ impl Side {
             tally: std::mem::take(&mut self.known.tally),
             ..Known::default()
         };
-        for path in RESERVED {
+        for &path in self.reserved {
             let stat = self.stat(path);
             let versions = (stat.version, stat.aversion);
             self.known.reserved.insert(path.into(), versions);
@@ -88,11 +96,13 @@ impl Side {
     }
 
     /// How many children were ever created below each of the nodes that are always there.
-    pub(crate) fn create_counters(&mut self) -> [i32; 4] {
-        RESERVED.map(|path| {
+    pub(crate) fn create_counters(&mut self) -> Vec<(&'static str, i32)> {
+        let reserved = self.reserved;
+        let counter = |&path| {
             let stat = self.stat(path);
-            stat.cversion.wrapping_add(stat.num_children) / 2
-        })
+            (path, stat.cversion.wrapping_add(stat.num_children) / 2)
+        };
+        reserved.iter().map(counter).collect()
     }
 
     fn stat(&mut self, path: &str) -> Stat {
@@ -118,8 +128,8 @@ impl Side {
                 while let Ok(Some(_)) = wire.read() {}
             }
         }
-        for path in RESERVED {
-            let permissions = if path == "/zookeeper/config" { 1 } else { 31 };
+        for &path in self.reserved {
+            let permissions = if path == CONFIG { 1 } else { 31 };
             let entry = vec![Field::Int(permissions), text("world"), text("anyone")];
             let fields = [text(path), Field::List(vec![entry]), Field::Int(-1)];
             self.tidy(op::SET_ACL, &fields).unwrap();
@@ -138,7 +148,7 @@ impl Side {
         for _ in 0..count {
             let child = format!("{parent}/{}", reader.string("name").unwrap());
             self.remove_below(&child);
-            if !RESERVED.contains(&child.as_str()) {
+            if !self.reserved.contains(&child.as_str()) {
                 // It may have gone with its session, or in its time.
                 let _ = self.tidy(op::DELETE, &[text(&child), Field::Int(-1)]);
             }
