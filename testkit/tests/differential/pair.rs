@@ -64,13 +64,12 @@ impl Pair {
     pub(crate) fn tame(&self, mut program: Program) -> Program {
         let mut is_alone = true;
         for act in program.0.iter_mut().rev() {
+            if self.config.version.starts_with("3.4.") {
+                tame_null(&mut act.what);
+            }
             let What::Request(request) = &mut act.what else {
                 continue;
             };
-            if request.op == op::SASL && self.config.version.starts_with("3.4.") {
-                request.body = Body::Fields(vec![Field::Bytes(Vec::new())]);
-                request.cut = None;
-            }
             let next_is_alone = is_alone;
             is_alone = self.config.unknown_operations.contains(&request.op);
             request.with_next &= !(is_alone || next_is_alone);
@@ -135,6 +134,22 @@ impl Pair {
             break;
         }
         told
+    }
+}
+
+/// Makes something of null where it would not be answered.
+fn tame_null(what: &mut What) {
+    match what {
+        What::Request(request) if request.op == op::SASL => {
+            request.body = Body::Fields(vec![Field::Bytes(Vec::new())]);
+            request.cut = None;
+        }
+        What::Handshake(fields) => {
+            for field in fields.iter_mut().filter(|field| **field == Field::Null) {
+                *field = Field::Bytes(vec![0; 16]);
+            }
+        }
+        _ => {}
     }
 }
 

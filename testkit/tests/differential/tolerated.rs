@@ -10,7 +10,7 @@ const KNOWN: [&str; 10] = [
     "order of lists",
     "order of the end of a session",
     "null path of a persistent watch",
-    "check outside of a multi",
+    "what is never answered",
     "time to live below zero with another mode",
     "characters above U+FFFF",
     "quota that is none",
