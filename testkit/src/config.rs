@@ -112,6 +112,9 @@ pub struct ServerConfig {
     /// Whether the mode of a create is looked at when everything up to the permission was right,
     /// as before 3.5.3. Off: it comes first of all.
     pub create_modes_last: bool,
+    /// Whether quotas have no hard limits, as before 3.7, whatever
+    /// [`enforce_quota`](Self::enforce_quota) says. Off.
+    pub quotas_are_soft: bool,
     /// Whether there is no `/zookeeper/config`, as before 3.5. Off.
     pub no_config_node: bool,
     /// Operations that the server does not know, by their codes in
@@ -182,6 +185,7 @@ impl Default for ServerConfig {
             auth_entries_last: false,
             delete_looks_first: false,
             create_modes_last: false,
+            quotas_are_soft: false,
             no_config_node: false,
             unknown_operations: Vec::new(),
             reconfig_enabled: false,

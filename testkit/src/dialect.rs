@@ -218,6 +218,7 @@ impl ServerConfig {
         self.auth_entries_last = !since(&[(5, 0)]);
         self.delete_looks_first = !since(&[(6, 0)]);
         self.create_modes_last = !since(&[(5, 3)]);
+        self.quotas_are_soft = !since(&[(7, 0)]);
         self.no_config_node = !since(&[(5, 0)]);
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::config::ServerConfig;
 use crate::path;
 use crate::tree::Tree;
 use crate::watches::{Change, What};
@@ -18,12 +19,21 @@ const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
 
 /// The nodes that have limits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Quotas {
     paths: BTreeSet<String>,
+    /// There are no hard limits, and what the server writes names none.
+    are_soft: bool,
 }
 
 impl Quotas {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        Self {
+            paths: BTreeSet::new(),
+            are_soft: config.quotas_are_soft,
+        }
+    }
+
     /// The nearest node at `path` or above it that has limits. The root never counts.
     fn above<'a>(&self, path: &'a str) -> Option<&'a str> {
         let mut path = path;
@@ -53,7 +63,8 @@ impl Tree {
                 (LIMITS, -1) => drop(self.quotas.paths.remove(of)),
                 (STATS, 1) => {
                     let (count, bytes) = self.usage(of);
-                    self.write_stats(of, |track| (track.count, track.bytes) = (count, bytes));
+                    // Whatever was written there is forgotten.
+                    self.write_stats(of, |track| *track = Track::new(count, bytes));
                 }
                 _ => {}
             }
@@ -87,10 +98,14 @@ impl Tree {
     }
 
     fn write_stats(&mut self, of: &str, write: impl FnOnce(&mut Track)) {
+        let is_soft = self.quotas.are_soft;
         if let Some(data) = self.data_mut(&format!("{ROOT}{of}/{STATS}"))
             && let Some(mut track) = Track::parse(data.as_ref())
         {
             write(&mut track);
+            if is_soft {
+                track.others.clear();
+            }
             *data = Some(track.to_string().into());
         }
     }
@@ -126,15 +141,18 @@ struct Track {
 }
 
 impl Track {
-    /// `None` for what makes no sense, at which a real server stumbles.
-    fn parse(data: Option<&Bytes>) -> Option<Self> {
-        let text = std::str::from_utf8(data?).ok()?;
-        let (count, bytes) = (-1, -1);
-        let mut track = Self {
+    fn new(count: i64, bytes: i64) -> Self {
+        Self {
             count,
             bytes,
             others: BTreeMap::new(),
-        };
+        }
+    }
+
+    /// `None` for what makes no sense, at which a real server stumbles.
+    fn parse(data: Option<&Bytes>) -> Option<Self> {
+        let text = std::str::from_utf8(data?).ok()?;
+        let mut track = Self::new(-1, -1);
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=')?;
             // The second `=` behind the bytes is for parsers of old.
@@ -189,6 +207,7 @@ mod tests {
     fn the_nearest_quota_counts_and_the_root_has_none() {
         let quotas = Quotas {
             paths: ["", "/a", "/a/b"].map(str::to_owned).into(),
+            are_soft: false,
         };
         assert_eq!(quotas.above("/a/b/c"), Some("/a/b"));
         assert_eq!(quotas.above("/a/bc"), Some("/a"));

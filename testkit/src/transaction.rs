@@ -52,7 +52,7 @@ impl Settings {
         };
         Self {
             extended_types: config.extended_types_enabled,
-            enforce_quota: config.enforce_quota,
+            enforce_quota: config.enforce_quota && !config.quotas_are_soft,
             acl: acl::Rules {
                 null_breaks: config.null_acl_breaks,
                 old: config.auth_entries_last,

@@ -153,17 +153,17 @@ impl Tree {
             ("/zookeeper", Node::reserved(children, 0, open)),
             ("/zookeeper/quota", Node::reserved(&[], 0, open)),
         ];
-        let config =
+        let config_node =
             (!config.no_config_node).then(|| (path::CONFIG, Node::config(&config.ensemble)));
         Self {
             nodes: nodes
                 .into_iter()
-                .chain(config)
+                .chain(config_node)
                 .map(|(path, node)| (path.to_owned(), node))
                 .collect(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
-            quotas: Quotas::default(),
+            quotas: Quotas::new(config),
         }
     }
 
