@@ -198,26 +198,6 @@ impl Known {
         format!("@{}", zxid - self.base)
     }
 
-    fn event(&self, frame: &Bytes) -> Result<String, DecodeError> {
-        let header = ReplyHeader::decode(frame)?;
-        let mut reader = Reader::new(frame);
-        reader.skip(ReplyHeader::LEN, "header")?;
-        let kind = match reader.i32("type")? {
-            1 => "created".into(),
-            2 => "deleted".into(),
-            3 => "data changed".into(),
-            4 => "children changed".into(),
-            other => format!("kind {other}"),
-        };
-        let state = reader.i32("state")?;
-        let path = reader.string("path")?;
-        let (zxid, err) = (self.zxid(header.zxid), header.err);
-        let rest = &frame[reader.position()..];
-        Ok(format!(
-            "event {kind} {path:?} zxid {zxid} err {err} state {state} {rest:?}"
-        ))
-    }
-
     /// A frame in words; `asked` is what it answers, unless it is an event.
     pub(crate) fn text(&mut self, asked: Option<&Asked>, frame: &Bytes) -> String {
         let text = match asked {
