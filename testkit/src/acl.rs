@@ -9,6 +9,8 @@ use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
 /// How lists are checked, where servers differ.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rules {
+    /// Whatever is not known goes unheard, and nothing is as good as everything.
+    pub(crate) lenient: bool,
     /// No list at all breaks the request down, instead of being as good as an empty one.
     pub(crate) null_breaks: bool,
     /// So does an entry without a scheme; and what `auth` stands for goes to the end.
@@ -143,6 +145,9 @@ impl Identities {
         list: Option<&[AclEntry]>,
         rules: Rules,
     ) -> Result<Arc<[Acl]>, ErrorCode> {
+        if rules.lenient {
+            return self.resolve_leniently(list.unwrap_or_default());
+        }
         if list.is_none() && rules.null_breaks {
             return Err(ErrorCode::MarshallingError);
         }
@@ -170,6 +175,37 @@ impl Identities {
         }
         resolved.append(&mut last);
         Ok(resolved.into())
+    }
+
+    fn resolve_leniently(&self, list: &[AclEntry]) -> Result<Arc<[Acl]>, ErrorCode> {
+        if list.is_empty() {
+            return Ok(Arc::new([Acl::open()]));
+        }
+        let mut resolved = Vec::new();
+        for entry in list {
+            let permissions = entry.permissions;
+            let (scheme, name) = (entry.scheme.as_deref(), entry.id.as_deref());
+            match (scheme, name.unwrap_or_default()) {
+                (Some("auth"), _) => {
+                    let mine = self.ids.iter().filter(|id| id.scheme == "digest").cloned();
+                    resolved.extend(mine.map(|id| Acl { permissions, id }));
+                }
+                (Some("world"), "anyone") => resolved.push(Acl {
+                    permissions,
+                    id: id("world", "anyone"),
+                }),
+                (Some("digest"), name) if name.matches(':').count() == 1 => resolved.push(Acl {
+                    permissions,
+                    id: id("digest", name),
+                }),
+                (Some("digest"), _) => return Err(ErrorCode::InvalidAcl),
+                _ => {}
+            }
+        }
+        match resolved.is_empty() {
+            true => Err(ErrorCode::InvalidAcl),
+            false => Ok(resolved.into()),
+        }
     }
 
     fn resolve_entry(

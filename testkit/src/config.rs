@@ -19,8 +19,19 @@ use crate::words::ServerMode;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
+    /// What the server calls itself in front of its version, in the answers to four-letter words.
+    /// `Zookeeper`, as it spells it.
+    pub product: String,
     /// The version that the server tells of itself, for clients that look at it. `3.8.0`.
     pub version: String,
+    /// Four-letter words that the server does not know: they are read as a frame's length, so
+    /// that the connection is closed. None by default.
+    pub unknown_words: Vec<String>,
+    /// Whether words that are not listed are not answered either, as by ClickHouse Keeper. Off:
+    /// the answer says that they are not.
+    pub unlisted_words_are_ignored: bool,
+    /// Whether the average latency has no decimals, as before 3.6. Off.
+    pub whole_latencies: bool,
     /// The unit of the session clock (`tickTime`): sessions expire on its multiples. 2 s; less
     /// than a millisecond counts as one.
     pub tick_time: Duration,
@@ -94,6 +105,9 @@ pub struct ServerConfig {
     /// Whether reads in a multi spoil it, as before 3.6. Off: a list of nothing else is taken in,
     /// and refused all the same.
     pub multi_holds_no_reads: bool,
+    /// Whether a check in no multi is answered when there is nothing wrong, as by ClickHouse
+    /// Keeper. Off.
+    pub lone_check_is_answered: bool,
     /// Whether the scheme `ip` knows addresses of IPv6 in access control lists, as since 3.9.4.
     /// Off: −114.
     pub ipv6_acls: bool,
@@ -117,6 +131,30 @@ pub struct ServerConfig {
     pub quotas_are_soft: bool,
     /// Whether there is no `/zookeeper/config`, as before 3.5. Off.
     pub no_config_node: bool,
+    /// Whether the server has the nodes of ClickHouse Keeper in place of `/zookeeper`: `/keeper`,
+    /// with nothing in it that could be changed. Off.
+    pub keeper_nodes: bool,
+    /// Whether access control lists are read as by ClickHouse Keeper: none at all is an open one,
+    /// and entries of schemes other than `world`, `auth` and `digest` go unheard. Off.
+    pub lenient_acls: bool,
+    /// Whether a handshake that names a session begins another one, as at ClickHouse Keeper. Off:
+    /// the session is taken up, where it is alive.
+    pub sessions_are_not_resumed: bool,
+    /// Whether the answer to a handshake has no password, and no byte that tells of read-only
+    /// mode, as that of ClickHouse Keeper. Off.
+    pub connect_response_is_bare: bool,
+    /// Whether clients are served that have seen later transactions than this server, as by
+    /// ClickHouse Keeper. Off.
+    pub zxid_seen_is_ignored: bool,
+    /// Whether sessions are numbered 1, 2, 3, as by ClickHouse Keeper. Off: see
+    /// [`server_id`](Self::server_id).
+    pub session_ids_from_one: bool,
+    /// Whether a connection ends without an answer when its session is closed, as by ClickHouse
+    /// Keeper. Off.
+    pub close_is_not_answered: bool,
+    /// Whether a connection ends without an answer behind an operation that the server does not
+    /// know, as by ClickHouse Keeper. Off: the answer is −6.
+    pub unknown_is_not_answered: bool,
     /// Operations that the server does not know, by their codes in
     /// [`op`](homing_protocol::op): they are refused as by an older server, and a
     /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
@@ -154,7 +192,11 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
+            product: "Zookeeper".into(),
             version: "3.8.0".into(),
+            unknown_words: Vec::new(),
+            unlisted_words_are_ignored: false,
+            whole_latencies: false,
             tick_time: Duration::from_secs(2),
             min_session_timeout: None,
             max_session_timeout: None,
@@ -178,6 +220,7 @@ impl Default for ServerConfig {
             multi_keeps_operations: false,
             unreadable_writes_are_free: false,
             check_in_multi_only: false,
+            lone_check_is_answered: false,
             multi_holds_no_reads: false,
             ipv6_acls: false,
             no_subnets_in_acls: false,
@@ -187,6 +230,14 @@ impl Default for ServerConfig {
             create_modes_last: false,
             quotas_are_soft: false,
             no_config_node: false,
+            keeper_nodes: false,
+            lenient_acls: false,
+            sessions_are_not_resumed: false,
+            connect_response_is_bare: false,
+            zxid_seen_is_ignored: false,
+            session_ids_from_one: false,
+            close_is_not_answered: false,
+            unknown_is_not_answered: false,
             unknown_operations: Vec::new(),
             reconfig_enabled: false,
             ensemble: String::new(),

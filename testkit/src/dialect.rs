@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use homing_protocol::op;
 
@@ -201,7 +202,18 @@ impl ServerConfig {
 
     fn be_like(&mut self, release: Version) {
         let since = |changes: &[(u8, u8)]| release.is_since(changes);
+        self.be_no_clickhouse();
         self.version = release.to_string();
+        self.four_letter_words = words(match since(&[(5, 3)]) {
+            true => &[],
+            false => &WORDS_BEFORE_3_5_3,
+        });
+        self.unknown_words = words(match (since(&[(5, 1)]), since(&[(6, 0)])) {
+            (false, _) => &["dirs", "hash"],
+            (true, false) => &["hash"],
+            (true, true) => &[],
+        });
+        self.whole_latencies = !since(&[(6, 0)]);
         self.unknown_operations = unknown_operations(release);
         self.events_need_read = since(&[(8, 4), (9, 2)]);
         self.exists_needs_read = since(&[(8, 4), (9, 2)]);
@@ -209,9 +221,9 @@ impl ServerConfig {
         self.watches_side_by_side = since(&[(9, 0)]);
         self.check_watches_own = !since(&[(6, 0)]) || since(&[(9, 0)]);
         self.multi_keeps_operations = since(&[(7, 2), (8, 2), (9, 0)]);
+        self.multi_holds_no_reads = !since(&[(6, 0)]);
         self.unreadable_writes_are_free = since(&[(9, 0)]);
         self.check_in_multi_only = since(&[(8, 5), (9, 3)]);
-        self.multi_holds_no_reads = !since(&[(6, 0)]);
         self.ipv6_acls = since(&[(9, 4)]);
         self.no_subnets_in_acls = !since(&[(5, 0)]);
         self.null_acl_breaks = !since(&[(6, 0)]);
@@ -222,10 +234,80 @@ impl ServerConfig {
         self.no_config_node = !since(&[(5, 0)]);
     }
 
+    fn be_no_clickhouse(&mut self) {
+        let usual = Self::default();
+        if self.keeper_nodes {
+            self.min_session_timeout = usual.min_session_timeout;
+            self.max_session_timeout = usual.max_session_timeout;
+            self.request_len_max = usual.request_len_max;
+        }
+        self.product = usual.product;
+        self.unlisted_words_are_ignored = false;
+        self.lone_check_is_answered = false;
+        self.keeper_nodes = false;
+        self.lenient_acls = false;
+        self.sessions_are_not_resumed = false;
+        self.connect_response_is_bare = false;
+        self.zxid_seen_is_ignored = false;
+        self.session_ids_from_one = false;
+        self.close_is_not_answered = false;
+        self.unknown_is_not_answered = false;
+    }
+
     fn be_like_clickhouse(&mut self) {
-        self.speak(Dialect::ZooKeeper3_5);
+        self.speak(Dialect::ZooKeeper3_8);
+        self.product = "ClickHouse Keeper".into();
+        self.version = "v24.8.1".into();
+        self.four_letter_words = words(&WORDS_OF_CLICKHOUSE);
+        self.unknown_words = words(&["gtmk", "hash", "stmk"]);
+        self.unlisted_words_are_ignored = true;
+        self.whole_latencies = true;
+        self.min_session_timeout = Some(Duration::from_secs(10));
+        self.max_session_timeout = Some(Duration::from_secs(100));
+        // How long a string may be is all there is.
+        self.request_len_max = 1 << 28;
+        self.unknown_operations = UNKNOWN_TO_CLICKHOUSE.into();
+        self.lone_check_is_answered = true;
+        self.keeper_nodes = true;
+        self.lenient_acls = true;
+        self.sessions_are_not_resumed = true;
+        self.connect_response_is_bare = true;
+        self.zxid_seen_is_ignored = true;
+        self.session_ids_from_one = true;
+        self.close_is_not_answered = true;
+        self.unknown_is_not_answered = true;
     }
 }
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// All but the two that could take long.
+const WORDS_BEFORE_3_5_3: [&str; 15] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "isro", "mntr", "ruok", "srst", "srvr",
+    "stat", "stmk", "wchs",
+];
+
+const WORDS_OF_CLICKHOUSE: [&str; 12] = [
+    "conf", "cons", "crst", "dirs", "envi", "isro", "mntr", "ruok", "srst", "srvr", "stat", "wchs",
+];
+
+const UNKNOWN_TO_CLICKHOUSE: [i32; 13] = [
+    op::CREATE2,
+    op::CHECK_WATCHES,
+    op::REMOVE_WATCHES,
+    op::CREATE_CONTAINER,
+    DELETE_CONTAINER,
+    op::CREATE_TTL,
+    op::SET_WATCHES,
+    op::SASL,
+    op::GET_EPHEMERALS,
+    op::GET_ALL_CHILDREN_NUMBER,
+    op::SET_WATCHES2,
+    op::ADD_WATCH,
+    op::WHO_AM_I,
+];
 
 /// What servers tell themselves to reap a node.
 const DELETE_CONTAINER: i32 = 20;

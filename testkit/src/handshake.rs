@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_protocol::{ConnectRequest, ConnectResponse};
+use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword};
 
 use crate::journal::{CloseReason, ConnectionEventKind};
 use crate::read_only::Verdict;
@@ -26,7 +26,8 @@ impl Server {
             false => Verdict::Admit,
         };
         // A client that has seen more than this server must not be shown the past.
-        if request.last_zxid_seen > self.last_zxid || matches!(verdict, Verdict::Close) {
+        let is_ahead = request.last_zxid_seen > self.last_zxid && !self.config.zxid_seen_is_ignored;
+        if is_ahead || matches!(verdict, Verdict::Close) {
             let why = match verdict {
                 Verdict::Close => CloseReason::NoQuorum,
                 Verdict::Refuse | Verdict::Admit => CloseReason::Behind,
@@ -39,7 +40,11 @@ impl Server {
         self.totals.handshakes += 1;
         let wanted = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let timeout = self.config.session_timeout(wanted);
-        let session = match request.session_id {
+        let session_id = match self.config.sessions_are_not_resumed {
+            true => 0,
+            false => request.session_id,
+        };
+        let session = match session_id {
             0 if is_read_only => Some(self.begin_local_session(now, connection, timeout)),
             0 if self.replica.is_some() => {
                 let greeting = Greeting::new(self.sessions.next_id(), timeout, &request);
@@ -72,10 +77,14 @@ impl Server {
         } = greeting;
         self.attach(connection, session);
         self.note_begun(connection, greeting);
+        let password = match self.config.connect_response_is_bare {
+            true => SessionPassword::NONE,
+            false => sessions::password(session),
+        };
         let response = ConnectResponse {
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: session,
-            password: sessions::password(session),
+            password,
             read_only: self.mirrored(connection, greeting),
         };
         self.send(connection, reply::bare(&response));
@@ -94,7 +103,8 @@ impl Server {
     /// The byte is there if the client sent its own.
     fn mirrored(&self, connection: ConnectionId, greeting: Greeting) -> Option<bool> {
         let is_read_only = self.is_read_only_at(connection);
-        greeting.knows_read_only.then_some(is_read_only)
+        let is_told = greeting.knows_read_only && !self.config.connect_response_is_bare;
+        is_told.then_some(is_read_only)
     }
 
     /// A session's beginning is a request like any other, taking it up again is none.

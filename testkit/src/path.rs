@@ -6,6 +6,15 @@ pub(crate) const RESERVED: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", C
 /// The node that holds the ensemble's configuration.
 pub(crate) const CONFIG: &str = "/zookeeper/config";
 
+/// What ClickHouse Keeper keeps for itself.
+pub(crate) const KEEPER: &str = "/keeper";
+
+/// Whether a path is that of ClickHouse Keeper or below it.
+pub(crate) fn is_keeper(path: &str) -> bool {
+    let rest = path.strip_prefix(KEEPER);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Splits at the last slash. The parent of a child of the root is the empty string, under which
 /// the root is stored too; `None` where there is no slash.
 pub(crate) fn split(path: &str) -> Option<(&str, &str)> {

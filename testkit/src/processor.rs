@@ -72,7 +72,9 @@ impl Server {
             }
             op::CLOSE_SESSION => {
                 self.end_session(now, session);
-                self.answer(connection, xid, Ok(()), Reply::new());
+                if !self.config.close_is_not_answered {
+                    self.answer(connection, xid, Ok(()), Reply::new());
+                }
                 self.close_because(connection, CloseReason::SessionClosed);
             }
             op::CREATE
@@ -167,8 +169,10 @@ impl Server {
 
     /// What a server says to an operation that it does not know. The session stays.
     fn refuse(&mut self, connection: ConnectionId, xid: i32, op: i32) {
-        let err = ErrorCode::Unimplemented.code();
-        self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
+        if !self.config.unknown_is_not_answered {
+            let err = ErrorCode::Unimplemented.code();
+            self.reply(connection, ReplyHeader { xid, zxid: -1, err }, Reply::new());
+        }
         self.close_because(connection, CloseReason::UnknownOperation(op));
     }
 
@@ -233,7 +237,7 @@ impl Server {
             let (path, version) = read?;
             transaction.check(&path, version)
         });
-        if result.is_err() {
+        if result.is_err() || self.config.lone_check_is_answered {
             self.answer(connection, xid, result, Reply::new());
         }
     }

@@ -302,7 +302,9 @@ impl Server {
                 input.clear();
                 return;
             };
-            if let (Stage::Fresh(_), Some(word)) = (stage, words::find(input)) {
+            if let (Stage::Fresh(_), Some(word)) =
+                (stage, words::find(input, &self.config.unknown_words))
+            {
                 self.count_received(now, connection, word.len());
                 self.answer_word(now, connection, word, input);
                 continue;
@@ -793,7 +795,10 @@ impl Server {
     pub(crate) fn begin(&mut self, now: Now) {
         if self.next_reaping.is_none() {
             self.about.started = Some(now);
-            self.sessions.begin(now, self.config.server_id);
+            match self.config.session_ids_from_one {
+                true => self.sessions.begin(Now { unix_ms: 0, ..now }, 0),
+                false => self.sessions.begin(now, self.config.server_id),
+            }
             self.next_reaping = now
                 .instant
                 .checked_add(self.config.container_check_interval);

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     mode_max: i32,
     /// Which of these modes it is comes after the permission to create anything.
     modes_last: bool,
+    /// What is reserved is `/keeper`.
+    keeper_nodes: bool,
     /// What is reserved elsewhere is a node like any other.
     no_config_node: bool,
     /// Whether a node is there comes before the permission to delete it.
@@ -54,12 +56,14 @@ impl Settings {
             extended_types: config.extended_types_enabled,
             enforce_quota: config.enforce_quota && !config.quotas_are_soft,
             acl: acl::Rules {
+                lenient: config.lenient_acls,
                 null_breaks: config.null_acl_breaks,
                 old: config.auth_entries_last,
                 no_subnets: config.no_subnets_in_acls,
                 ipv6: config.ipv6_acls,
             },
             mode_max,
+            keeper_nodes: config.keeper_nodes,
             no_config_node: config.no_config_node,
             modes_last: config.create_modes_last,
             delete_looks_first: config.delete_looks_first,
@@ -138,7 +142,7 @@ impl<'a> Transaction<'a> {
             true => format!("{path}{:010}", parent.create_counter()),
             false => path.to_owned(),
         };
-        if !path::is_valid(&path) {
+        if !path::is_valid(&path) || self.is_keeper(&path) {
             return Err(ErrorCode::BadArguments);
         }
         if self.tree.get(&path).is_some() {
@@ -177,8 +181,13 @@ impl<'a> Transaction<'a> {
         version: i32,
     ) -> Result<(), ErrorCode> {
         let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-        let is_reserved = path::RESERVED.contains(&path)
-            && !(path == path::CONFIG && self.settings.no_config_node);
+        let is_reserved = match self.settings.keeper_nodes {
+            true => path == "/" || path::is_keeper(path),
+            false => {
+                path::RESERVED.contains(&path)
+                    && !(path == path::CONFIG && self.settings.no_config_node)
+            }
+        };
         if !path::has_parent(path) || is_reserved {
             return Err(ErrorCode::BadArguments);
         }
@@ -220,6 +229,9 @@ impl<'a> Transaction<'a> {
     /// Replaces a node's data.
     pub(crate) fn set_data(&mut self, set: &incoming::SetData<'_>) -> Result<Stat, ErrorCode> {
         let path = checked(set.path.as_deref())?;
+        if self.is_keeper(path) {
+            return Err(ErrorCode::BadArguments);
+        }
         let node = self.node(path)?;
         self.check_allowed(node, permission::WRITE)?;
         let bytes = quota::length(set.data.as_ref()) - quota::length(node.data.as_ref());
@@ -288,6 +300,11 @@ impl<'a> Transaction<'a> {
             (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
             _ => Ok((sequential, kind)),
         }
+    }
+
+    /// Whether a path is one of those that are the server's own.
+    fn is_keeper(&self, path: &str) -> bool {
+        self.settings.keeper_nodes && path::is_keeper(path)
     }
 
     fn resolve(&self, list: Option<&[incoming::AclEntry]>) -> Result<Arc<[Acl]>, ErrorCode> {

@@ -153,8 +153,24 @@ impl Tree {
             ("/zookeeper", Node::reserved(children, 0, open)),
             ("/zookeeper/quota", Node::reserved(&[], 0, open)),
         ];
-        let config_node =
-            (!config.no_config_node).then(|| (path::CONFIG, Node::config(&config.ensemble)));
+        // Of its versions the first has nothing that ZooKeeper has not.
+        let keeper_nodes = [
+            ("/", Node::reserved(&["keeper"], 0, open)),
+            (path::KEEPER, Node::reserved(&["api_version"], 0, open)),
+            (
+                "/keeper/api_version",
+                Node {
+                    data: Some(Bytes::from_static(b"0")),
+                    ..Node::reserved(&[], 0, open)
+                },
+            ),
+        ];
+        let nodes = match config.keeper_nodes {
+            true => keeper_nodes,
+            false => nodes,
+        };
+        let config_node = (!config.no_config_node && !config.keeper_nodes)
+            .then(|| (path::CONFIG, Node::config(&config.ensemble)));
         Self {
             nodes: nodes
                 .into_iter()

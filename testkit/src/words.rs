@@ -72,10 +72,11 @@ impl Default for About {
 }
 
 /// The word at the front of what a fresh connection sent.
-pub(crate) fn find(input: &[u8]) -> Option<&'static str> {
+pub(crate) fn find(input: &[u8], unknown: &[String]) -> Option<&'static str> {
     let word = input.first_chunk()?;
     let known = KNOWN.iter().find(|known| **known == word)?;
-    std::str::from_utf8(*known).ok()
+    let known = std::str::from_utf8(*known).ok()?;
+    (!unknown.iter().any(|unknown| unknown == known)).then_some(known)
 }
 
 impl Server {
@@ -90,6 +91,8 @@ impl Server {
         let answer = if self.is_listed(word) {
             self.obey(word, input);
             View::new(self, now, connection).answer(word)
+        } else if self.config.unlisted_words_are_ignored {
+            String::new()
         } else {
             format!("{word} is not executed because it is not in the whitelist.\n")
         };
@@ -188,6 +191,14 @@ impl<'a> View<'a> {
         format!("{version}-homing-testkit, built on 1970-01-01 00:00 UTC")
     }
 
+    /// Of latencies, all of which are zero.
+    fn average(&self) -> &'static str {
+        match self.server.config.whole_latencies {
+            true => "0",
+            false => "0.0",
+        }
+    }
+
     fn mode(&self) -> &'static str {
         match self.place() {
             _ if self.is_read_only => "read-only",
@@ -214,7 +225,8 @@ impl<'a> View<'a> {
 
     fn srvr(&self, out: &mut String, with_clients: bool) -> fmt::Result {
         let server = self.server;
-        writeln!(out, "Zookeeper version: {}", self.version())?;
+        let product = &server.config.product;
+        writeln!(out, "{product} version: {}", self.version())?;
         if self.is_read_only {
             writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
         }
@@ -222,7 +234,7 @@ impl<'a> View<'a> {
             writeln!(out, "Clients:")?;
             self.clients(out, true)?;
         }
-        writeln!(out, "Latency min/avg/max: 0/0.0/0")?;
+        writeln!(out, "Latency min/avg/max: 0/{}/0", self.average())?;
         writeln!(out, "Received: {}", server.totals.received)?;
         writeln!(out, "Sent: {}", server.totals.sent)?;
         writeln!(out, "Connections: {}", server.connections.len())?;

@@ -167,7 +167,8 @@ impl View<'_> {
         }
         for name in GAUGES.iter().chain(&COUNTERS) {
             let value = match *name {
-                "avg_latency" | "connection_drop_probability" => "0.0".into(),
+                "avg_latency" => self.average().into(),
+                "connection_drop_probability" => "0.0".into(),
                 name => self.measure(name).to_string(),
             };
             writeln!(out, "zk_{name}\t{value}")?;
