@@ -74,17 +74,21 @@ impl Record for Stat {
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        out.put_i64(self.czxid);
-        out.put_i64(self.mzxid);
-        out.put_i64(self.ctime);
-        out.put_i64(self.mtime);
-        out.put_i32(self.version);
-        out.put_i32(self.cversion);
-        out.put_i32(self.aversion);
-        out.put_i64(self.ephemeral_owner);
-        out.put_i32(self.data_length);
-        out.put_i32(self.num_children);
-        out.put_i64(self.pzxid);
+        // In one piece: the room for each field by itself costs more than the field.
+        let mut stat = [0; Self::LEN];
+        let mut fields = &mut stat[..];
+        fields.put_i64(self.czxid);
+        fields.put_i64(self.mzxid);
+        fields.put_i64(self.ctime);
+        fields.put_i64(self.mtime);
+        fields.put_i32(self.version);
+        fields.put_i32(self.cversion);
+        fields.put_i32(self.aversion);
+        fields.put_i64(self.ephemeral_owner);
+        fields.put_i32(self.data_length);
+        fields.put_i32(self.num_children);
+        fields.put_i64(self.pzxid);
+        out.put_slice(&stat);
     }
 }
 

@@ -306,7 +306,8 @@ impl Server {
         }
         let changes = transaction.commit();
         if let Some((root, acl)) = root {
-            self.tree.set_data("/", Some(root.data.clone()), stamp);
+            self.tree
+                .set_data(&"/".into(), Some(root.data.clone()), stamp);
             self.tree.set_acl("/", acl);
         }
         for (path, node) in &nodes {

@@ -18,7 +18,9 @@ pub(crate) fn is_keeper(path: &str) -> bool {
 /// Splits at the last slash. The parent of a child of the root is the empty string, under which
 /// the root is stored too; `None` where there is no slash.
 pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/')
+    // Byte by byte, which for short strings is quicker than a search.
+    let at = path.bytes().rposition(|byte| byte == b'/')?;
+    Some((path.get(..at)?, path.get(at + 1..)?))
 }
 
 /// The full check of a path, which only create, setData, setACL and check run. The other
@@ -31,10 +33,11 @@ pub(crate) fn is_valid(path: &str) -> bool {
         return false;
     };
     // A trailing slash is an empty last component.
-    components
-        .split('/')
-        .all(|component| !matches!(component, "" | "." | ".."))
-        && path.chars().all(is_allowed)
+    let mut names = components.as_bytes().split(|&byte| byte == b'/');
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+    names.all(|name| !matches!(name, b"" | b"." | b".."))
+        // Most paths are plain ASCII, of which everything that can be printed is allowed.
+        && (path.bytes().all(is_plain) || path.chars().all(is_allowed))
 }
 
 /// Whether creation and deletion can find a parent in it: the loose check that comes first.

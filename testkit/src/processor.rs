@@ -1,5 +1,7 @@
 //! Requests: which operation is which, and what each answers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use homing_protocol::{
     DecodeError, ErrorCode, Reader, ReplyHeader, RequestHeader, incoming, op, permission, xid,
@@ -116,7 +118,7 @@ impl Server {
             | op::ADD_WATCH
             | op::CHECK_WATCHES
             | op::REMOVE_WATCHES => {
-                let mut reply = Reply::new();
+                let mut reply = self.blank();
                 let result = self.read(caller, op, reader, &mut reply);
                 match op {
                     // What was read before it stumbled is sent.
@@ -149,7 +151,7 @@ impl Server {
         reply: Reply,
     ) {
         let header = self.note_answered(connection, xid, result);
-        self.send(connection, reply.finish_whole(header));
+        self.reply_whole(connection, header, reply);
     }
 
     /// Counts an answer, and says what stands before it.
@@ -277,7 +279,7 @@ impl Server {
         op: i32,
         mut reader: Reader<'_>,
     ) -> Outcome {
-        let mut reply = Reply::new();
+        let mut reply = self.blank();
         let own = self.rules();
         let rules = match asker {
             Asker::Here(..) => &own,
@@ -635,14 +637,14 @@ fn get_children(node: &Node, reply: &mut Reply) {
     node.children.iter().for_each(|name| reply.put_string(name));
 }
 
-fn node_and_watch(reader: &mut Reader<'_>) -> Result<(String, bool), ErrorCode> {
+fn node_and_watch<'a>(reader: &mut Reader<'a>) -> Result<(Cow<'a, str>, bool), ErrorCode> {
     let (path, watch) = malformed(incoming::path_and_watch(reader))?;
     Ok((required(path)?, watch))
 }
 
 /// Reads break down on a null path, which the client sees as −5.
-pub(crate) fn required(path: incoming::NullablePath<'_>) -> Result<String, ErrorCode> {
-    path.map(String::from).ok_or(ErrorCode::MarshallingError)
+pub(crate) fn required(path: incoming::NullablePath<'_>) -> Result<Cow<'_, str>, ErrorCode> {
+    path.ok_or(ErrorCode::MarshallingError)
 }
 
 /// A body that cannot be read costs this request, and not the connection.

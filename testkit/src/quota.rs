@@ -36,6 +36,9 @@ impl Quotas {
 
     /// The nearest node at `path` or above it that has limits. The root never counts.
     fn above<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if self.paths.is_empty() {
+            return None;
+        }
         let mut path = path;
         while !path.is_empty() {
             if self.paths.contains(path) {

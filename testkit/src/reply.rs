@@ -13,8 +13,18 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// One that will have no body, or a small one.
     pub(crate) fn new() -> Self {
-        let mut frame = BytesMut::with_capacity(128);
+        Self::within(BytesMut::with_capacity(128))
+    }
+
+    /// One that is written into a buffer that has no content, but room; see
+    /// [`finish`](Self::finish).
+    pub(crate) fn within(mut frame: BytesMut) -> Self {
+        if frame.capacity() < ROOM_MIN {
+            // Without an allocation, where all that was written into it before has been sent.
+            frame.reserve(ROOM);
+        }
         frame.put_bytes(0, BODY_AT);
         Self { frame }
     }
@@ -22,7 +32,7 @@ impl Reply {
     /// A string as Java writes it: UTF-16 units one by one, so that what lies above U+FFFF comes
     /// out as two surrogates of three bytes each.
     pub(crate) fn put_string(&mut self, string: &str) {
-        if string.chars().all(|c| c <= '\u{FFFF}') {
+        if string.is_ascii() || string.chars().all(|c| c <= '\u{FFFF}') {
             return put_string(&mut self.frame, string);
         }
         let mut bytes = Vec::with_capacity(string.len() * 2);
@@ -83,16 +93,17 @@ impl Reply {
         self.frame.truncate(BODY_AT);
     }
 
-    /// The whole frame. Behind an error there is no body.
-    pub(crate) fn finish(mut self, header: ReplyHeader) -> Bytes {
+    /// The whole frame, and the room that is left behind it for another one. Behind an error
+    /// there is no body.
+    pub(crate) fn finish(mut self, header: ReplyHeader) -> (Bytes, BytesMut) {
         if header.err != 0 {
             self.clear();
         }
         self.finish_whole(header)
     }
 
-    /// The whole frame. The body stays, even behind an error: that of SASL does.
-    pub(crate) fn finish_whole(mut self, header: ReplyHeader) -> Bytes {
+    /// The same. The body stays, even behind an error: that of SASL does.
+    pub(crate) fn finish_whole(mut self, header: ReplyHeader) -> (Bytes, BytesMut) {
         // A child list may outgrow what a frame can say; no client could read it either.
         let len = i32::try_from(self.frame.len() - LENGTH_LEN).unwrap_or(i32::MAX);
         if let Some(mut front) = self.frame.get_mut(..BODY_AT) {
@@ -101,7 +112,7 @@ impl Reply {
             front.put_i64(header.zxid);
             front.put_i32(header.err);
         }
-        self.frame.freeze()
+        (self.frame.split().freeze(), self.frame)
     }
 }
 
@@ -120,11 +131,12 @@ pub(crate) fn notification(zxid: i64, kind: EventType, path: &str) -> Bytes {
     reply.put_i32(kind as i32);
     reply.put_i32(SYNC_CONNECTED);
     reply.put_string(path);
-    reply.finish(ReplyHeader {
+    let (frame, _) = reply.finish(ReplyHeader {
         xid: xid::NOTIFICATION,
         zxid,
         err: 0,
-    })
+    });
+    frame
 }
 
 /// The xid in a frame; 0 is what a handshake has there. `None` for what is no frame: the answer to
@@ -141,6 +153,11 @@ const REPLY_LEN_MAX: usize = 64 << 20;
 
 /// The only keeper state that servers send.
 const SYNC_CONNECTED: i32 = 3;
+
+/// A buffer in which replies are written one behind another, and how much of it must be left for
+/// the next one: most have room in it.
+const ROOM: usize = 16 << 10;
+const ROOM_MIN: usize = 512;
 
 /// Where the body begins, counted from the frame's length on.
 const BODY_AT: usize = LENGTH_LEN + ReplyHeader::LEN;

@@ -130,7 +130,7 @@ impl Server {
         let mut reply = Reply::new();
         reply.put_buffer(token.as_deref());
         let header = ReplyHeader { xid, zxid: 0, err };
-        self.send(connection, reply.finish_whole(header));
+        self.reply_whole(connection, header, reply);
     }
 
     /// Whether a connection may ask for anything.

@@ -167,6 +167,8 @@ pub struct Server {
     /// When nodes are to be reaped next. `None` until the first input.
     pub(crate) next_reaping: Option<Instant>,
     outputs: VecDeque<Output>,
+    /// Room for replies.
+    spare: BytesMut,
     pub(crate) requests_received: u64,
     pub(crate) totals: Totals,
     pub(crate) about: words::About,
@@ -236,6 +238,7 @@ impl Server {
             handshakes_due: BTreeSet::new(),
             next_reaping: None,
             outputs: VecDeque::new(),
+            spare: BytesMut::new(),
             requests_received: 0,
             totals: Totals::default(),
             about: words::About::default(),
@@ -677,7 +680,29 @@ impl Server {
     }
 
     pub(crate) fn reply(&mut self, connection: ConnectionId, header: ReplyHeader, reply: Reply) {
-        self.send(connection, reply.finish(header));
+        self.send_and_keep(connection, reply.finish(header));
+    }
+
+    /// The same, with the body even behind an error.
+    pub(crate) fn reply_whole(
+        &mut self,
+        connection: ConnectionId,
+        header: ReplyHeader,
+        reply: Reply,
+    ) {
+        self.send_and_keep(connection, reply.finish_whole(header));
+    }
+
+    fn send_and_keep(&mut self, connection: ConnectionId, (frame, room): (Bytes, BytesMut)) {
+        if room.capacity() > self.spare.capacity() {
+            self.spare = room;
+        }
+        self.send(connection, frame);
+    }
+
+    /// A reply to be written behind those that were written before, in the same buffer.
+    pub(crate) fn blank(&mut self) -> Reply {
+        Reply::within(std::mem::take(&mut self.spare))
     }
 
     pub(crate) fn send(&mut self, connection: ConnectionId, frame: Bytes) {

@@ -182,8 +182,9 @@ impl Sessions {
             now.saturating_duration_since(origin)
                 .saturating_add(timeout)
         });
-        let ticks = silent_until.as_nanos() / self.tick.as_nanos();
-        u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1
+        // In 64 bits, where a division is cheap: every request comes through here.
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        nanos(silent_until) / nanos(self.tick).max(1) + 1
     }
 
     /// `None` where the platform's clock has no such instant.

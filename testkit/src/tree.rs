@@ -4,19 +4,19 @@
 //! allowed; a change that makes no sense (a missing parent) is left undone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use homing_protocol::{Acl, Id, Stat, permission};
 
 use crate::config::ServerConfig;
 use crate::path;
 use crate::quota::Quotas;
 
-/// A map that behaves the same in every run: the standard hasher, without its random keys.
-/// Nothing iterates over one where the order could be seen.
-pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+/// A map that behaves the same in every run: its hasher has no random keys, and is quick with
+/// short strings. Nothing iterates over one where the order could be seen.
+pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// What becomes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,11 +133,14 @@ impl Node {
 /// All nodes, by path.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: Map<String, Node>,
-    ephemerals: BTreeMap<i64, BTreeSet<String>>,
+    /// In boxes, so that a table which has grown too large for its nodes has only pointers twice.
+    nodes: Map<Arc<str>, Box<Node>>,
+    ephemerals: BTreeMap<i64, BTreeSet<Arc<str>>>,
     /// Containers and nodes with a time to live.
-    reapable: BTreeSet<String>,
+    reapable: BTreeSet<Arc<str>>,
     pub(crate) quotas: Quotas,
+    /// The list of nearly all nodes, which they share.
+    open: Arc<[Acl]>,
 }
 
 impl Tree {
@@ -175,11 +178,12 @@ impl Tree {
             nodes: nodes
                 .into_iter()
                 .chain(config_node)
-                .map(|(path, node)| (path.to_owned(), node))
+                .map(|(path, node)| (path.into(), Box::new(node)))
                 .collect(),
             ephemerals: BTreeMap::new(),
             reapable: BTreeSet::new(),
             quotas: Quotas::new(config),
+            open: Arc::new([Acl::open()]),
         }
     }
 
@@ -190,12 +194,17 @@ impl Tree {
             mtime: at.time_ms,
             ..Node::config(ensemble)
         };
-        self.nodes.insert(path::CONFIG.to_owned(), config);
+        self.nodes.insert(path::CONFIG.into(), Box::new(config));
+    }
+
+    /// The access control list that lets everybody do everything.
+    pub(crate) fn open(&self) -> Arc<[Acl]> {
+        Arc::clone(&self.open)
     }
 
     /// A node; the empty path is the root as well.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(key(path))
+        self.nodes.get(key(path)).map(|node| &**node)
     }
 
     /// A node's data, to be changed without a trace in its stat.
@@ -204,7 +213,7 @@ impl Tree {
     }
 
     fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
-        self.nodes.get_mut(key(path))
+        self.nodes.get_mut(key(path)).map(|node| &mut **node)
     }
 
     /// How many nodes there are, reserved ones included.
@@ -213,15 +222,18 @@ impl Tree {
     }
 
     /// All ephemeral nodes, by session.
-    pub(crate) fn all_ephemerals(&self) -> &BTreeMap<i64, BTreeSet<String>> {
+    pub(crate) fn all_ephemerals(&self) -> &BTreeMap<i64, BTreeSet<Arc<str>>> {
         &self.ephemerals
     }
 
     /// How many bytes paths and data have together.
     pub(crate) fn data_size(&self) -> usize {
-        let size =
-            |(path, node): (&String, &Node)| path.len() + node.data.as_ref().map_or(0, Bytes::len);
-        self.nodes.iter().map(size).sum()
+        let data = |node: &Node| node.data.as_ref().map_or(0, Bytes::len);
+        let sizes = self
+            .nodes
+            .iter()
+            .map(|(path, node)| path.len() + data(node));
+        sizes.sum()
     }
 
     /// The paths of a session's ephemeral nodes.
@@ -230,7 +242,7 @@ impl Tree {
             .get(&session)
             .into_iter()
             .flatten()
-            .map(String::as_str)
+            .map(|path| &**path)
     }
 
     /// Whether there are any containers or nodes with a time to live.
@@ -240,9 +252,9 @@ impl Tree {
 
     /// The paths of all containers and nodes with a time to live.
     pub(crate) fn reapable(&self) -> impl Iterator<Item = (&str, &Node)> {
-        let node =
-            |path: &String| Some((self.nodes.get_key_value(path)?.0.as_str(), self.get(path)?));
-        self.reapable.iter().filter_map(node)
+        let node = |path| self.nodes.get_key_value(path);
+        let nodes = self.reapable.iter().filter_map(node);
+        nodes.map(|(path, node)| (&**path, &**node))
     }
 
     /// How many nodes are below a node, at any depth. By its empty name the root is found to be
@@ -265,7 +277,12 @@ impl Tree {
     }
 
     /// Adds a node below a parent that exists.
-    pub(crate) fn create(&mut self, path: &str, new: NewNode, at: Stamp) -> Option<(Stat, Undo)> {
+    pub(crate) fn create(
+        &mut self,
+        path: &Arc<str>,
+        new: NewNode,
+        at: Stamp,
+    ) -> Option<(Stat, Undo)> {
         let (parent, name) = path::split(path)?;
         let parent = self.get_mut(parent)?;
         let parent_pzxid = std::mem::replace(&mut parent.pzxid, at.zxid);
@@ -288,27 +305,22 @@ impl Tree {
         };
         let stat = node.stat();
         self.index(path, node.kind);
-        self.nodes.insert(path.to_owned(), node);
-        Some((
-            stat,
-            Undo::Create {
-                path: path.to_owned(),
-                parent_pzxid,
-            },
-        ))
+        self.nodes.insert(Arc::clone(path), Box::new(node));
+        let path = Arc::clone(path);
+        Some((stat, Undo::Create { path, parent_pzxid }))
     }
 
     /// Removes a node that has no children.
     pub(crate) fn delete(&mut self, path: &str, zxid: i64) -> Option<Undo> {
         let (parent, name) = path::split(path)?;
-        let node = self.nodes.remove(path)?;
-        self.unindex(path, node.kind);
+        let (path, node) = self.nodes.remove_entry(path)?;
+        self.unindex(&path, node.kind);
         let parent = self.get_mut(parent)?;
         parent.children.remove(name);
         let parent_pzxid = std::mem::replace(&mut parent.pzxid, zxid);
         Some(Undo::Delete {
-            path: path.to_owned(),
-            node: Box::new(node),
+            path,
+            node,
             parent_pzxid,
         })
     }
@@ -316,13 +328,13 @@ impl Tree {
     /// Replaces a node's data.
     pub(crate) fn set_data(
         &mut self,
-        path: &str,
+        path: &Arc<str>,
         data: Option<Bytes>,
         at: Stamp,
     ) -> Option<(Stat, Undo)> {
         let node = self.get_mut(path)?;
         let undo = Undo::SetData {
-            path: path.to_owned(),
+            path: Arc::clone(path),
             data: std::mem::replace(&mut node.data, data),
             mzxid: std::mem::replace(&mut node.mzxid, at.zxid),
             mtime: std::mem::replace(&mut node.mtime, at.time_ms),
@@ -375,7 +387,7 @@ impl Tree {
                     parent.children.insert(name.into());
                     parent.pzxid = parent_pzxid;
                 }
-                self.nodes.insert(path, *node);
+                self.nodes.insert(path, node);
             }
             Undo::SetData {
                 path,
@@ -392,17 +404,17 @@ impl Tree {
         }
     }
 
-    fn index(&mut self, path: &str, kind: Kind) {
+    fn index(&mut self, path: &Arc<str>, kind: Kind) {
         match kind {
             Kind::Persistent => {}
             Kind::Ephemeral(session) => {
                 self.ephemerals
                     .entry(session)
                     .or_default()
-                    .insert(path.to_owned());
+                    .insert(Arc::clone(path));
             }
             Kind::Container | Kind::Ttl(_) => {
-                self.reapable.insert(path.to_owned());
+                self.reapable.insert(Arc::clone(path));
             }
         }
     }
@@ -445,21 +457,32 @@ pub(crate) struct Stamp {
 #[derive(Debug)]
 pub(crate) enum Undo {
     Create {
-        path: String,
+        path: Arc<str>,
         parent_pzxid: i64,
     },
     Delete {
-        path: String,
+        path: Arc<str>,
         node: Box<Node>,
         parent_pzxid: i64,
     },
     SetData {
-        path: String,
+        path: Arc<str>,
         data: Option<Bytes>,
         mzxid: i64,
         mtime: i64,
         version: i32,
     },
+}
+
+impl Undo {
+    /// The node that was changed.
+    pub(crate) fn path(&self) -> &Arc<str> {
+        match self {
+            Self::Create { path, .. } | Self::Delete { path, .. } | Self::SetData { path, .. } => {
+                path
+            }
+        }
+    }
 }
 
 fn key(path: &str) -> &str {
@@ -522,17 +545,17 @@ mod tests {
     #[test]
     fn cversion_counts_creations_and_deletions() {
         let mut tree = Tree::new(&ServerConfig::default());
-        tree.create("/p", new_node(Kind::Persistent), at(1))
+        tree.create(&"/p".into(), new_node(Kind::Persistent), at(1))
             .unwrap();
-        tree.create("/p/a", new_node(Kind::Persistent), at(2))
+        tree.create(&"/p/a".into(), new_node(Kind::Persistent), at(2))
             .unwrap();
-        tree.create("/p/b", new_node(Kind::Persistent), at(3))
+        tree.create(&"/p/b".into(), new_node(Kind::Persistent), at(3))
             .unwrap();
         assert_eq!(cversion(&tree, "/p"), 2);
         tree.delete("/p/a", 4).unwrap();
         assert_eq!(cversion(&tree, "/p"), 3);
         assert_eq!(tree.get("/p").unwrap().create_counter(), 2);
-        tree.create("/p/c", new_node(Kind::Persistent), at(5))
+        tree.create(&"/p/c".into(), new_node(Kind::Persistent), at(5))
             .unwrap();
         let stat = tree.get("/p").unwrap().stat();
         assert_eq!(
@@ -544,20 +567,22 @@ mod tests {
     #[test]
     fn everything_can_be_taken_back() {
         let mut tree = Tree::new(&ServerConfig::default());
-        tree.create("/p", new_node(Kind::Persistent), at(1))
+        tree.create(&"/p".into(), new_node(Kind::Persistent), at(1))
             .unwrap();
-        tree.create("/p/e", new_node(Kind::Ephemeral(7)), at(2))
+        tree.create(&"/p/e".into(), new_node(Kind::Ephemeral(7)), at(2))
             .unwrap();
         let before = tree.get("/p").unwrap().stat();
         let child = tree.get("/p/e").unwrap().stat();
 
         let undo = [
-            tree.set_data("/p", Some("x".into()), at(3)).unwrap().1,
-            tree.delete("/p/e", 3).unwrap(),
-            tree.create("/p/e", new_node(Kind::Container), at(3))
+            tree.set_data(&"/p".into(), Some("x".into()), at(3))
                 .unwrap()
                 .1,
-            tree.create("/p/f", new_node(Kind::Persistent), at(3))
+            tree.delete("/p/e", 3).unwrap(),
+            tree.create(&"/p/e".into(), new_node(Kind::Container), at(3))
+                .unwrap()
+                .1,
+            tree.create(&"/p/f".into(), new_node(Kind::Persistent), at(3))
                 .unwrap()
                 .1,
         ];

@@ -29,7 +29,7 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) what: What,
-    pub(crate) path: String,
+    pub(crate) path: Arc<str>,
     /// The node's access control list at that time.
     pub(crate) acl: Arc<[Acl]>,
     /// That of its parent, where the list of children has changed.

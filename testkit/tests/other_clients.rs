@@ -118,10 +118,7 @@ fn a_test_in_python_starts_the_program_and_stops_it() {
     let program = Path::new(env!("CARGO_BIN_EXE_homing-testkit"));
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = iter::once(program.parent().unwrap().into()).chain(env::split_paths(&path));
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/other_clients/a_test.py"
-    );
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/other_clients/a_test.py");
     let output = Command::new("timeout")
         .args(["60", "/usr/bin/python3", script])
         .env("PATH", env::join_paths(folders).unwrap())
