@@ -6,7 +6,6 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use homing_protocol::frame;
 use homing_transport::SecureStream;
 use mio::net::TcpStream;
 use socket2::SockRef;
@@ -235,18 +234,9 @@ impl Connection {
         layer.peer_certificate()
     }
 
-    /// The next whole frame, its length included, or everything where there can be none: the
-    /// server will know what to make of it. One at a time, so that what is owed to the client
-    /// can be looked at in between.
-    pub(crate) fn next_piece(&mut self, request_len_max: usize) -> Option<BytesMut> {
-        let announced = usize::try_from(frame::peek_len(&self.input)?).unwrap_or(0);
-        let is_length = (1..=request_len_max).contains(&announced);
-        let len = if is_length {
-            frame::LENGTH_LEN + announced
-        } else {
-            self.input.len()
-        };
-        (self.input.len() >= len).then(|| self.input.split_to(len))
+    /// What was read and is for the server.
+    pub(crate) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
     }
 
     /// Whether the server may be given more from this client.

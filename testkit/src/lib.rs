@@ -64,6 +64,7 @@ mod initial;
 mod journal;
 mod listening;
 mod multi;
+mod outbox;
 mod path;
 mod processor;
 mod proxy;

@@ -1,6 +1,6 @@
 //! The server: connections, frames, time, and what goes out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use crate::acl::Identities;
 use crate::config::ServerConfig;
 use crate::cuts::Cuts;
 use crate::journal::{CloseReason, ConnectionEventKind, Journal};
+use crate::outbox::Outbox;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
@@ -166,7 +167,7 @@ pub struct Server {
     handshakes_due: BTreeSet<(Instant, ConnectionId)>,
     /// When nodes are to be reaped next. `None` until the first input.
     pub(crate) next_reaping: Option<Instant>,
-    outputs: VecDeque<Output>,
+    outputs: Outbox,
     /// Room for replies.
     spare: BytesMut,
     pub(crate) requests_received: u64,
@@ -237,7 +238,7 @@ impl Server {
             next_connection: ConnectionId(1),
             handshakes_due: BTreeSet::new(),
             next_reaping: None,
-            outputs: VecDeque::new(),
+            outputs: Outbox::default(),
             spare: BytesMut::new(),
             requests_received: 0,
             totals: Totals::default(),
@@ -273,7 +274,7 @@ impl Server {
             let why = CloseReason::TooManyConnections;
             self.note(id, None, ConnectionEventKind::Accepted { from });
             self.note(id, None, ConnectionEventKind::Closed { why });
-            self.outputs.push_back(Output::Close(id));
+            self.outputs.push(Output::Close(id));
             return id;
         }
         self.note(id, None, ConnectionEventKind::Accepted { from });
@@ -299,33 +300,42 @@ impl Server {
     /// not complete stays there: append to it and call again. `input` is emptied when the
     /// connection has been closed meanwhile.
     pub fn handle_bytes(&mut self, now: Now, connection: ConnectionId, input: &mut BytesMut) {
+        while self.handle_frame(now, connection, input) {}
+    }
+
+    /// The same for the first frame alone. Says whether there may be another one.
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        input: &mut BytesMut,
+    ) -> bool {
         self.begin(now);
-        loop {
-            let Some(stage) = self.connections.get(&connection).map(|known| known.stage) else {
-                input.clear();
-                return;
-            };
-            if let (Stage::Fresh(_), Some(word)) =
-                (stage, words::find(input, &self.config.unknown_words))
-            {
-                self.count_received(now, connection, word.len());
-                self.answer_word(now, connection, word, input);
-                continue;
-            }
-            match frame::split(input, self.config.request_len_max) {
-                Ok(None) => return,
-                Ok(Some(frame)) if !frame.is_empty() => {
-                    self.count_received(now, connection, frame::LENGTH_LEN + frame.len());
-                    match stage {
-                        Stage::Fresh(_) => self.handshake(now, connection, &frame),
-                        Stage::Opening => self.hold_back(connection, frame),
-                        Stage::Attached(session) => self.process(now, connection, session, &frame),
-                    }
-                }
-                // Nothing is said to somebody whose frames cannot be told apart.
-                Ok(Some(_)) | Err(_) => self.close_because(connection, CloseReason::BadFrame),
-            }
+        let Some(stage) = self.connections.get(&connection).map(|known| known.stage) else {
+            input.clear();
+            return false;
+        };
+        if let (Stage::Fresh(_), Some(word)) =
+            (stage, words::find(input, &self.config.unknown_words))
+        {
+            self.count_received(now, connection, word.len());
+            self.answer_word(now, connection, word, input);
+            return true;
         }
+        match frame::split(input, self.config.request_len_max) {
+            Ok(None) => return false,
+            Ok(Some(frame)) if !frame.is_empty() => {
+                self.count_received(now, connection, frame::LENGTH_LEN + frame.len());
+                match stage {
+                    Stage::Fresh(_) => self.handshake(now, connection, &frame),
+                    Stage::Opening => self.hold_back(connection, frame),
+                    Stage::Attached(session) => self.process(now, connection, session, &frame),
+                }
+            }
+            // Nothing is said to somebody whose frames cannot be told apart.
+            Ok(Some(_)) | Err(_) => self.close_because(connection, CloseReason::BadFrame),
+        }
+        true
     }
 
     /// A connection has proved below the protocol who it is: `x509`, and the name in its
@@ -378,7 +388,7 @@ impl Server {
     /// What is to be done next; `None` until there has been another input.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
+        let output = self.outputs.pop()?;
         if let Output::Send(connection, frame) = &output {
             self.totals.count_sent(frame);
             if let Some(known) = self.connections.get_mut(connection) {
@@ -386,6 +396,11 @@ impl Server {
             }
         }
         Some(output)
+    }
+
+    /// How many bytes are to be sent that nobody has fetched yet.
+    pub(crate) fn output_len(&self) -> usize {
+        self.outputs.len()
     }
 
     /// Whether there is something to be done.
@@ -669,7 +684,7 @@ impl Server {
             watches.trigger(change, |who, notice| {
                 if Some(who) != except && may_know(who, notice) {
                     let frame = reply::notification(zxid, notice.kind, notice.path);
-                    outputs.push_back(Output::Send(who, frame));
+                    outputs.push(Output::Send(who, frame));
                 }
             });
         }
@@ -706,7 +721,7 @@ impl Server {
     }
 
     pub(crate) fn send(&mut self, connection: ConnectionId, frame: Bytes) {
-        self.outputs.push_back(Output::Send(connection, frame));
+        self.outputs.push(Output::Send(connection, frame));
     }
 
     /// So many replies of a connection are held back. Says whether that is another number than
@@ -780,7 +795,7 @@ impl Server {
     /// Closes a connection, and says why where that is asked for.
     pub(crate) fn close_because(&mut self, connection: ConnectionId, why: CloseReason) {
         if self.forget(connection, why) {
-            self.outputs.push_back(Output::Close(connection));
+            self.outputs.push(Output::Close(connection));
         }
     }
 

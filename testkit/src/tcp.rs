@@ -32,6 +32,10 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How much one read brings in at most.
 const READ_LEN: usize = 64 << 10;
 
+/// How many bytes of replies are made before they are handed over: few enough that a client which
+/// reads nothing has not much more than its due, and enough that handing over costs little.
+const SHARE: usize = 16 << 10;
+
 /// How long to wait when the process has no descriptor left for a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
@@ -395,15 +399,12 @@ impl Front {
 
     /// Gives the server what a connection has for it.
     fn serve(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
-        let request_len_max = server.config().request_len_max;
         for _ in 0..READS_PER_TURN {
             while let Some(connection) = self.connections.get_mut(&token)
                 && connection.may_ask()
                 && !server.is_throttled(connection.id)
-                && let Some(mut piece) = connection.next_piece(request_len_max)
+                && ask(server, now, connection)
             {
-                let id = connection.id;
-                server.handle_bytes(now, id, &mut piece);
                 self.route(server, now);
             }
             let Some(connection) = self.connections.get_mut(&token) else {
@@ -606,6 +607,21 @@ impl Front {
             .min()?;
         Some(due.saturating_duration_since(now))
     }
+}
+
+/// Gives the server frames until it owes a share of replies, which are to be looked at before it
+/// is given more, or the first one alone where a fault may look at each. Says whether there was
+/// any.
+fn ask(server: &mut Access<'_>, now: Now, connection: &mut Connection) -> bool {
+    let (id, one_by_one) = (connection.id, connection.has_filter());
+    let mut any = false;
+    while server.handle_frame(now, id, connection.input()) {
+        any = true;
+        if one_by_one || server.output_len() >= SHARE {
+            break;
+        }
+    }
+    any
 }
 
 /// Who speaks on a connection, once its handshake is over.

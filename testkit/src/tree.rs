@@ -228,12 +228,10 @@ impl Tree {
 
     /// How many bytes paths and data have together.
     pub(crate) fn data_size(&self) -> usize {
-        let data = |node: &Node| node.data.as_ref().map_or(0, Bytes::len);
-        let sizes = self
-            .nodes
-            .iter()
-            .map(|(path, node)| path.len() + data(node));
-        sizes.sum()
+        let size = |(path, node): (&Arc<str>, &Box<Node>)| {
+            path.len() + node.data.as_ref().map_or(0, Bytes::len)
+        };
+        self.nodes.iter().map(size).sum()
     }
 
     /// The paths of a session's ephemeral nodes.
