@@ -16,6 +16,7 @@ use homing_protocol::{
     AddWatch, AddWatchMode, ConnectRequest, CreateMode, Empty, EventType, SetData, op,
 };
 use homing_testkit::FakeServer;
+use homing_testkit::faults::Faults;
 use usage::{Usage, allow_descriptors};
 
 const SERVERS: usize = 200;
@@ -67,9 +68,12 @@ enum Fault {
     Restart,
     LoseQuorum,
     ForgetOperation,
+    ScriptedCut,
+    ScriptedDelay,
+    ScriptedLie,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 13] = [
     Fault::None,
     Fault::Latency,
     Fault::CutAfterApply,
@@ -80,6 +84,9 @@ const FAULTS: [Fault; 10] = [
     Fault::Restart,
     Fault::LoseQuorum,
     Fault::ForgetOperation,
+    Fault::ScriptedCut,
+    Fault::ScriptedDelay,
+    Fault::ScriptedLie,
 ];
 
 const LATENCY: Duration = Duration::from_millis(20);
@@ -147,8 +154,16 @@ impl Lane {
             Fault::ForgetOperation => self
                 .server
                 .with_server(|server| server.forget_operation(op::CREATE2)),
+            Fault::ScriptedCut => self.script("cut to client at write 2 once"),
+            Fault::ScriptedDelay => self.script("delay 1ms-20ms at write"),
             _ => {}
         }
+    }
+
+    /// Gives the server a script, with a seed of its own.
+    fn script(&self, script: &str) {
+        let faults: Faults = script.parse().unwrap();
+        self.server.faults(faults.seed(self.index as u64));
     }
 
     /// Four writes and an ephemeral node, and what the server's fault makes of them.
@@ -158,7 +173,7 @@ impl Lane {
             let begun = Instant::now();
             let made = self.writer.create(path, &data, CreateMode::Persistent);
             match (self.fault, number) {
-                (Fault::CutAfterApply, 2) => {
+                (Fault::CutAfterApply | Fault::ScriptedCut, 2) => {
                     assert_eq!(made, None);
                     self.reconnect_writer();
                     let again = self.writer.create(path, &data, CreateMode::Persistent);
@@ -194,6 +209,7 @@ impl Lane {
     /// Lets the faults strike that come by themselves.
     fn strike(&mut self) {
         match self.fault {
+            Fault::ScriptedLie => self.script("error -7777 at read 1"),
             Fault::Expire => {
                 let session = self.owner.session.session_id;
                 assert!(self.server.expire_session(session));
@@ -249,6 +265,7 @@ impl Lane {
                 assert_eq!(self.owner.call(op::CREATE2, &Empty), Some(-6));
                 assert!(self.owner.receive().is_none());
             }
+            Fault::ScriptedLie => assert_eq!(self.owner.exists("/own/mine"), Some(-7777)),
             _ => {}
         }
         if !matches!(self.fault, Fault::Restart | Fault::LoseQuorum) {
@@ -306,6 +323,12 @@ impl Lane {
             self.connections,
             "{fault:?}"
         );
+        let strikes = match fault {
+            Fault::ScriptedCut | Fault::ScriptedLie => 1,
+            Fault::ScriptedDelay => 5,
+            _ => 0,
+        };
+        assert_eq!(self.server.strikes().total(), strikes, "{fault:?}");
         // Three sessions, four writes, and no more than two for what the fault has made of them.
         let zxids = first_zxid(self.index) + 8..=first_zxid(self.index) + 10;
         for client in clients.iter().filter(|client| client.zxid != -1) {
