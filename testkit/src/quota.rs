@@ -58,8 +58,8 @@ impl Tree {
             What::Deleted => -1,
             What::DataChanged => 0,
         };
-        if let Some((parent, name)) = path::split(&change.path)
-            && let Some(of) = parent.strip_prefix(ROOT)
+        if let Some(of) = change.path.strip_prefix(ROOT)
+            && let Some((of, name)) = path::split(of)
         {
             match (name, nodes) {
                 (LIMITS, 1) => drop(self.quotas.paths.insert(of.to_owned())),

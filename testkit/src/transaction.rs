@@ -95,8 +95,9 @@ impl<'a> Transaction<'a> {
             caller,
             stamp,
             settings,
-            undo: Vec::new(),
-            changes: Vec::new(),
+            // Most have one operation.
+            undo: Vec::with_capacity(1),
+            changes: Vec::with_capacity(1),
         }
     }
 

@@ -243,6 +243,9 @@ impl Watches {
         change: &Change,
         mut notify: impl FnMut(ConnectionId, &Notice<'_>),
     ) {
+        if self.data.paths.is_empty() && self.child.paths.is_empty() {
+            return;
+        }
         let Change {
             what,
             path,
