@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use homing_protocol::ErrorCode;
 
 use crate::config::ServerConfig;
+use crate::initial::{InitialTree, TreeError};
 use crate::journal::CloseReason;
 use crate::replica::{Deed, Errand, Role};
 use crate::server::{ConnectionId, Now, Output, Server};
@@ -126,6 +127,31 @@ impl Ensemble {
             fate: Fate::default(),
             has_begun: false,
         }
+    }
+
+    /// Gives all members the same nodes, in one transaction; see [`Server::load`]. To be called
+    /// before there is any client.
+    ///
+    /// # Errors
+    /// One of the nodes cannot be made; then no member has any of them.
+    pub fn load(&mut self, now: Now, tree: &InitialTree) -> Result<(), TreeError> {
+        self.begin(now);
+        if tree.nodes().next().is_none() {
+            return Ok(());
+        }
+        let mut zxid = self.history.last_zxid();
+        for member in &mut self.members {
+            let before = member.server.last_zxid();
+            member.server.set_last_zxid(self.history.last_zxid());
+            // They are all alike: what the first one takes, the others do.
+            if let Err(error) = member.server.load(now, tree) {
+                member.server.set_last_zxid(before);
+                return Err(error);
+            }
+            zxid = member.server.last_zxid();
+        }
+        self.history.count_from(zxid);
+        Ok(())
     }
 
     /// A connection to a member has been made. A member that is stopped closes it at once.

@@ -380,8 +380,7 @@ impl FakeServerBuilder {
         server.set_read_only(now, self.read_only);
         let served = Served::alone(server);
         let mut port = Port::bind(self.listen, served, self.secure, &self.faults)?;
-        port.front.set_latency(self.latency);
-        port.front.observe(self.observer);
+        port.arrange(self.latency, self.observer);
         port.start()
     }
 }
@@ -423,6 +422,12 @@ impl Port {
             thread: None,
         };
         Ok(Self { front, server })
+    }
+
+    /// What holds from the first connection on.
+    pub(crate) fn arrange(&mut self, latency: Duration, observer: Option<Observer>) {
+        self.front.set_latency(latency);
+        self.front.observe(observer);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

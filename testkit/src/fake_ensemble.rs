@@ -13,6 +13,8 @@ use crate::dialect::Dialect;
 use crate::ensemble::{Ensemble, Fate};
 use crate::fake::{FakeServer, Port};
 use crate::faults::Faults;
+use crate::initial::InitialTree;
+use crate::journal::{ConnectionEvent, Observer};
 use crate::served::{Served, Shared, now};
 use crate::server::{Now, Server};
 
@@ -77,6 +79,9 @@ impl FakeEnsemble {
             config: ServerConfig::default(),
             secure: None,
             faults: Faults::new(),
+            tree: InitialTree::new(),
+            latency: Duration::ZERO,
+            observer: None,
             arrangements: Arrangements::default(),
         }
     }
@@ -245,6 +250,9 @@ pub struct FakeEnsembleBuilder {
     config: ServerConfig,
     secure: Option<Arc<dyn SecureAccept>>,
     faults: Faults,
+    tree: InitialTree,
+    latency: Duration,
+    observer: Option<Observer>,
     arrangements: Arrangements,
 }
 
@@ -339,6 +347,35 @@ impl FakeEnsembleBuilder {
         self
     }
 
+    /// Delays all replies of all members by so much; see [`FakeServer::latency`]. Zero.
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// The nodes that all members begin with. None but those of every server.
+    ///
+    /// ```
+    /// use homing_testkit::{FakeEnsemble, InitialTree};
+    /// let tree = InitialTree::new().node("/app/config", "v1");
+    /// let ensemble = FakeEnsemble::builder().tree(tree).start()?;
+    /// assert!(ensemble.with_member(0, |server| server.node_exists("/app/config")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn tree(mut self, tree: InitialTree) -> Self {
+        self.tree = tree;
+        self
+    }
+
+    /// Calls this with what becomes of each connection of any member; see
+    /// [`FakeServerBuilder::observe`].
+    ///
+    /// [`FakeServerBuilder::observe`]: crate::FakeServerBuilder::observe
+    pub fn observe(mut self, observe: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observe));
+        self
+    }
+
     /// Everything else that can be set, for all members.
     pub fn config(mut self, set: impl FnOnce(&mut ServerConfig)) -> Self {
         set(&mut self.config);
@@ -348,15 +385,19 @@ impl FakeEnsembleBuilder {
     /// Starts it. All members accept connections when this returns.
     ///
     /// # Errors
-    /// There are to be no members; an address is taken or not this machine's; or the operating
-    /// system has no thread or descriptor left.
+    /// There are to be no members, or the [tree](Self::tree) cannot be loaded, which is
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput); an address is taken or not this machine's; or
+    /// the operating system has no thread or descriptor left.
     pub fn start(self) -> io::Result<FakeEnsemble> {
         let count = self.members;
         if !(1..=usize::from(u8::MAX)).contains(&count) {
             let why = format!("an ensemble has 1 to 255 members, not {count}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let ensemble = Ensemble::new(vec![self.config.clone(); count]);
+        let mut ensemble = Ensemble::new(vec![self.config.clone(); count]);
+        ensemble
+            .load(now(), &self.tree)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let shared = Arc::new(Shared::new(ensemble));
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let addresses = self
@@ -367,7 +408,8 @@ impl FakeEnsembleBuilder {
         let mut ports = Vec::new();
         for (index, address) in addresses.take(count).enumerate() {
             let served = Served::Member(Arc::clone(&shared), index);
-            let port = Port::bind(address, served, self.secure.clone(), &self.faults)?;
+            let mut port = Port::bind(address, served, self.secure.clone(), &self.faults)?;
+            port.arrange(self.latency, self.observer.clone());
             ports.push(port);
         }
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();

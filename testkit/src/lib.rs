@@ -22,13 +22,14 @@
 //! ```
 //!
 //! # What it answers
-//! What a standalone Apache ZooKeeper 3.8.0 answers, or a member of an [`Ensemble`]: replies, error codes and which of several
-//! comes first, stats, transaction numbers, sessions, watches, access control lists of the
-//! schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5, super users,
-//! transactions, containers and nodes with a time to live, all four-letter words, limits of
-//! connections, of requests and of how many are outstanding. The same random requests are sent to
-//! it and to a real server, and whatever differs is a bug; see `tests/differential`.
-//! [`ServerConfig`] has switches for what newer and older servers do differently.
+//! What Apache ZooKeeper 3.8.0 answers, standing alone or as a member of an ensemble: replies,
+//! error codes and which of several comes first, stats, transaction numbers, sessions, watches,
+//! access control lists of the schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with
+//! DIGEST-MD5, super users, transactions, containers and nodes with a time to live, all four-letter
+//! words, limits of connections, of requests and of how many are outstanding. The same random
+//! requests are sent to it and to a real server, and whatever differs is a bug; see
+//! `tests/differential`. [`ServerConfig`] has switches for what newer and older servers do
+//! differently.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
 //! GSSAPI and reconfiguration. In the answers to four-letter words, what only a JVM, a disk or

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use homing_protocol::{CreateMode, Empty, EventType, op};
+use homing_testkit::InitialTree;
 use support::ensemble::{Peer, Rig, resume};
 use support::new_session;
 
@@ -480,4 +481,22 @@ fn a_member_that_is_not_there_is_nobody() {
         assert!(!ensemble.is_serving(3));
     });
     assert_eq!(rig.ensemble.leader(), Some(2));
+}
+
+#[test]
+fn all_members_can_begin_with_the_same_nodes() {
+    let mut rig = Rig::new();
+    let bad = InitialTree::new().node("app", "v1");
+    let error = rig
+        .act(|ensemble, now| ensemble.load(now, &bad))
+        .unwrap_err();
+    assert!(error.to_string().contains("\"app\""), "{error}");
+    let tree = InitialTree::new().node("/app/config", "v1");
+    rig.act(|ensemble, now| ensemble.load(now, &tree)).unwrap();
+    assert!((0..3).all(|member| rig.has(member, "/app/config")));
+    let zxids = [0, 1, 2].map(|member| rig.last_zxid(member));
+    assert_eq!(zxids, [0x1_0000_0001; 3]);
+    let peer = rig.peer(0);
+    let made = rig.create(peer, "/app/b", CreateMode::Persistent);
+    assert_eq!(made.header.zxid, 0x1_0000_0003);
 }

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use bytes::BytesMut;
+use homing_testkit::{FakeEnsemble, TlsServer};
 use homing_transport::{Secure, SecureStream};
 use homing_transport_tls::Tls;
 
@@ -98,6 +99,18 @@ fn it_asks_clients_for_theirs() {
         ask(&connect, &known).unwrap();
         assert_eq!(ask(&connect, &tls).is_ok(), lets_strangers_in, "{mode}");
     }
+}
+
+#[test]
+fn all_members_of_an_ensemble_speak_it() {
+    let server = TlsServer::from_files(CERTIFICATE, KEY).unwrap();
+    let ensemble = FakeEnsemble::builder().tls(server).start().unwrap();
+    let tls = Tls::new().ca_file(CERTIFICATE);
+    for (member, mode) in ["follower", "follower", "leader"].iter().enumerate() {
+        let answer = ask(&ensemble.member(member).connect_string(), &tls).unwrap();
+        assert!(answer.contains(&format!("Mode: {mode}")), "{answer}");
+    }
+    assert_eq!(ensemble.connect_string().matches("tls://").count(), 3);
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl History {
         }
     }
 
+    /// The last number that was given out.
+    pub(super) fn last_zxid(&self) -> i64 {
+        self.last_zxid
+    }
+
     /// The position behind all that is certain.
     pub(super) fn committed(&self) -> u64 {
         self.committed
