@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use homing_protocol::{CreateMode, Empty, EventType, op};
+use homing_protocol::{Acl, Create, CreateMode, Empty, EventType, Id, op};
 use homing_testkit::InitialTree;
 use support::ensemble::{Peer, Rig, resume};
 use support::new_session;
@@ -349,6 +349,20 @@ fn the_leader_lets_sessions_expire_for_all() {
 }
 
 #[test]
+fn a_session_that_has_ended_writes_no_more_though_its_member_does_not_know() {
+    let mut rig = Rig::new();
+    let peer = rig.peer(0);
+    lag(&mut rig, 0, SECOND);
+    assert!(rig.act(|ensemble, now| ensemble.expire_session(now, peer.session)));
+    let before = rig.last_zxid(2);
+    rig.send_create(peer, "/a", CreateMode::Ephemeral);
+    assert_eq!(rig.last_zxid(2), before + 1, "it takes a number");
+    rig.advance(SECOND);
+    assert!(rig.is_closed(peer.end) && rig.take(peer.end).is_empty());
+    assert!((0..3).all(|member| !rig.has(member, "/a")));
+}
+
+#[test]
 fn a_ping_to_any_member_keeps_a_session_alive() {
     let mut rig = Rig::new();
     let mut peer = rig.session(0, 4000);
@@ -416,6 +430,56 @@ fn connections_break_before_and_after_a_write_is_applied() {
         .collect();
     assert_eq!(both, [""; 0]);
     assert!((0..3).all(|member| !rig.has(member, "/a") && rig.has(member, "/b")));
+}
+
+#[test]
+fn a_session_can_be_closed_twice_and_each_takes_a_number() {
+    let mut rig = Rig::new();
+    let peer = rig.peer(0);
+    lag(&mut rig, 0, SECOND);
+    let before = rig.last_zxid(2);
+    let close = rig.send(peer, op::CLOSE_SESSION, &Empty);
+    rig.send(peer, op::CLOSE_SESSION, &Empty);
+    assert_eq!(rig.last_zxid(2), before + 2);
+    rig.advance(SECOND);
+    assert_eq!(rig.xids(peer), [close]);
+    assert_eq!(rig.last_zxid(0), before + 2);
+}
+
+#[test]
+fn a_writers_identities_go_with_its_write() {
+    let mut rig = Rig::new();
+    let (owner, stranger) = (rig.peer(0), rig.peer(1));
+    let mut auth = vec![0; 4];
+    for text in ["digest", "bob:secret"] {
+        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        auth.extend_from_slice(text.as_bytes());
+    }
+    let auth = rig.send(owner, op::AUTH, &support::Raw(auth));
+    assert_eq!(rig.xids(owner), [auth]);
+    let creator = Acl {
+        permissions: 31,
+        id: Id {
+            scheme: "auth".into(),
+            id: String::new(),
+        },
+    };
+    let create = Create {
+        path: "/mine".into(),
+        data: b"",
+        acl: &[creator],
+        mode: CreateMode::Persistent,
+    };
+    rig.send(owner, op::CREATE, &create);
+    assert_eq!(rig.answer(owner).err(), 0);
+    for member in 0..3 {
+        let server = rig.ensemble.server(member).unwrap();
+        let acl = server.node("/mine").unwrap().acl;
+        assert_eq!(acl[0].id.scheme, "digest");
+        assert!(acl[0].id.id.starts_with("bob:"));
+    }
+    assert_eq!(rig.set(stranger, "/mine", b"x").err(), -102);
+    assert_eq!(rig.set(owner, "/mine", b"x").err(), 0);
 }
 
 #[test]

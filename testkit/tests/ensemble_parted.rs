@@ -196,6 +196,22 @@ fn what_was_asked_while_nobody_noticed_is_done_when_they_meet_again() {
     assert!((0..3).all(|member| rig.has(member, "/a")));
 }
 
+#[test]
+fn what_a_follower_has_missed_takes_its_lag_when_they_meet_again() {
+    let mut rig = Rig::new();
+    rig.ensemble.set_sync_limit(10 * SECOND);
+    lag(&mut rig, 0, SECOND);
+    let peer = rig.peer(1);
+    isolate(&mut rig, 0);
+    rig.make(peer, &["/a"]);
+    rig.advance(5 * SECOND);
+    heal(&mut rig, 0);
+    rig.advance(SECOND - MOMENT);
+    assert!(!rig.has(0, "/a"));
+    rig.advance(MOMENT);
+    assert!(rig.has(0, "/a"));
+}
+
 /// A leader is cut off, is asked to write, and falls. Says whether the others have the node.
 fn write_of_a_fallen_leader(rig: &mut Rig) -> bool {
     rig.ensemble.set_sync_limit(SECOND);
@@ -255,6 +271,40 @@ fn a_leader_that_is_elected_again_has_what_it_could_not_decide() {
 }
 
 #[test]
+fn whoever_has_the_most_in_its_log_is_elected() {
+    let mut rig = Rig::new();
+    rig.ensemble.set_sync_limit(SECOND);
+    assert!(rig.act(|ensemble, now| ensemble.elect(now, 0)));
+    rig.advance(ELECTION);
+    let peer = rig.peer(0);
+    stop(&mut rig, 2);
+    isolate(&mut rig, 0);
+    rig.send_create(peer, "/a", CreateMode::Persistent);
+    rig.advance(2 * SECOND);
+    heal(&mut rig, 0);
+    rig.advance(ELECTION);
+    assert_eq!(rig.ensemble.leader(), Some(0));
+    assert!(rig.has(0, "/a") && rig.has(1, "/a"));
+}
+
+#[test]
+fn a_node_that_is_needed_again_is_not_reaped() {
+    let mut rig = Rig::with(3, |config| config.container_check_interval = SECOND);
+    rig.ensemble.set_sync_limit(NEVER);
+    let peer = rig.peer(2);
+    rig.create(peer, "/c", CreateMode::Container);
+    rig.make(peer, &["/c/a"]);
+    rig.delete(peer, "/c/a");
+    isolate(&mut rig, 2);
+    rig.send_create(peer, "/c/b", CreateMode::Persistent);
+    // The leader looks at what is certain, and proposes to reap what is about to be used.
+    rig.advance(SECOND);
+    assert_eq!(rig.ensemble.uncommitted(), 2);
+    heal(&mut rig, 2);
+    assert!((0..3).all(|member| rig.has(member, "/c/b")));
+}
+
+#[test]
 fn a_leader_that_finds_its_majority_again_in_time_goes_on() {
     let mut rig = Rig::new();
     rig.ensemble.set_sync_limit(SECOND);
@@ -300,6 +350,10 @@ fn a_session_whose_beginning_was_lost_is_unknown() {
     let peer = back(&mut rig, 0, peer);
     assert_eq!(rig.set(peer, "/", b"").err(), 0);
     assert_eq!(rig.ensemble.server(0).unwrap().sessions().len(), 1);
+    // Nobody waits for the end of what has never begun.
+    let before = rig.last_zxid(0);
+    rig.advance(3600 * SECOND);
+    assert_eq!(rig.last_zxid(0), before + 1);
 }
 
 #[test]
