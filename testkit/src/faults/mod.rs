@@ -23,6 +23,8 @@
 //! strikes a connection does not depend on what others do, unless it counts requests over several
 //! of them.
 //!
+//! What clients make of them is another matter: [`java_under_faults`] has a table of what Java's does.
+//!
 //! # What can go wrong
 //! ```text
 #![doc = include_str!("../../docs/faults.txt")]
@@ -30,6 +32,8 @@
 
 mod filter;
 mod frames;
+#[doc = include_str!("../../docs/java_under_faults.md")]
+pub mod java_under_faults {}
 mod lane;
 mod plan;
 mod rule;
