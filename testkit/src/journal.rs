@@ -26,6 +26,8 @@ use crate::server::{ConnectionId, Server, Stage};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
+    /// The number of the server, where it is a member of an ensemble.
+    pub server: Option<u8>,
     /// Whose.
     pub connection: ConnectionId,
     /// The session that the connection spoke for, if it did by then.
@@ -116,6 +118,9 @@ pub enum CloseReason {
 
 impl fmt::Display for ConnectionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(server) = self.server {
+            write!(f, "server {server}, ")?;
+        }
         write!(f, "connection {}", self.connection)?;
         if let Some(session) = self.session {
             write!(f, ", session {session:#x}")?;
@@ -168,7 +173,10 @@ impl fmt::Display for CloseReason {
 
 /// What has happened and was not asked for yet, where anybody wants to know.
 #[derive(Debug, Default)]
-pub(crate) struct Journal(Option<VecDeque<ConnectionEvent>>);
+pub(crate) struct Journal {
+    events: Option<VecDeque<ConnectionEvent>>,
+    server: Option<u8>,
+}
 
 impl Journal {
     pub(crate) fn note(
@@ -177,7 +185,7 @@ impl Journal {
         stage: Option<Stage>,
         kind: ConnectionEventKind,
     ) {
-        let Some(events) = &mut self.0 else {
+        let Some(events) = &mut self.events else {
             return;
         };
         let session = match stage {
@@ -185,6 +193,7 @@ impl Journal {
             Some(Stage::Fresh(_) | Stage::Opening) | None => None,
         };
         events.push_back(ConnectionEvent {
+            server: self.server,
             connection,
             session,
             kind,
@@ -196,13 +205,14 @@ impl Server {
     /// Notes from now on what becomes of connections, for [`poll_event`](Self::poll_event). What
     /// is not taken stays in memory.
     pub fn keep_journal(&mut self) {
-        self.journal.0.get_or_insert_default();
+        self.journal.events.get_or_insert_default();
+        self.journal.server = self.role().map(|_| self.config.server_id);
     }
 
     /// What has happened next to a connection; see [`keep_journal`](Self::keep_journal).
     #[must_use]
     pub fn poll_event(&mut self) -> Option<ConnectionEvent> {
-        self.journal.0.as_mut()?.pop_front()
+        self.journal.events.as_mut()?.pop_front()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::FakeServerBuilder;
+use crate::fake_ensemble::FakeEnsembleBuilder;
 use crate::initial::InitialTree;
 use crate::journal::{ConnectionEvent, Observer};
 use crate::sasl::SaslConfig;
@@ -152,6 +153,22 @@ impl FakeServerBuilder {
     ) -> Self {
         self.config.four_letter_words = words.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// So many servers in an ensemble, each set up like this one: on consecutive ports from this
+    /// one's on, or on free ones. Only [`server_id`](Self::server_id),
+    /// [`first_zxid`](Self::first_zxid) and [`read_only`](Self::read_only) are not looked at.
+    ///
+    /// ```
+    /// use homing_testkit::{FakeServer, InitialTree};
+    /// let tree = InitialTree::new().node("/app/config", "v1");
+    /// let ensemble = FakeServer::builder().tree(tree).ensemble(3).start()?;
+    /// let is_there = |server: &mut homing_testkit::Server| server.node_exists("/app/config");
+    /// assert!(ensemble.members().iter().all(|member| member.with_server(is_there)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn ensemble(self, members: usize) -> FakeEnsembleBuilder {
+        FakeEnsembleBuilder::of(self, members)
     }
 
     /// It serves reads without a quorum (`readonlymode.enabled`), and therefore answers `isro`.

@@ -27,6 +27,13 @@ fn run(arguments: &[&str]) -> Output {
 
 /// Starts a server and returns it with the address from its one line.
 fn serve(arguments: &[&str]) -> (Child, String) {
+    let (child, connect) = serve_several(arguments);
+    assert!(!connect.contains(','), "{connect}");
+    (child, connect)
+}
+
+/// The same, for one server or several.
+fn serve_several(arguments: &[&str]) -> (Child, String) {
     let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
     let mut child = program(&arguments).spawn().unwrap();
     let mut line = String::new();
@@ -401,6 +408,33 @@ fn a_super_user_comes_from_the_command_line_or_a_file() {
 }
 
 #[test]
+fn an_ensemble_is_served_and_each_member_says_what_it_is() {
+    let (mut child, connect) = serve_several(&["--ensemble", "3", "--lag", "1:60000", "-v"]);
+    let members: Vec<&str> = connect.split(',').collect();
+    assert_eq!(members.len(), 3);
+    let modes = members.iter().map(|member| {
+        let mut socket = TcpStream::connect(member).unwrap();
+        socket.write_all(b"srvr").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let mode = answer.lines().find(|line| line.starts_with("Mode: "));
+        mode.map(str::to_owned).unwrap()
+    });
+    let modes: Vec<_> = modes.collect();
+    assert_eq!(modes, ["Mode: follower", "Mode: follower", "Mode: leader"]);
+    let errors = child.stderr.take().unwrap();
+    let lines = BufReader::new(errors).lines().map(Result::unwrap);
+    let lines: Vec<_> = lines.take(6).collect();
+    for server in 1..=3 {
+        let word =
+            format!("server {server}, connection 1: closed: it asked the four-letter word srvr");
+        assert!(lines.contains(&word), "{word} is missing in {lines:?}");
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
 fn a_taken_port_says_what_to_do() {
     let other = FakeServer::start();
     let output = run(&["serve", "--listen", &other.connect_string()]);
@@ -452,6 +486,11 @@ fn nonsense_is_refused_and_named() {
         (&["--dialect", "3.3"], "there are 3.4, 3.5"),
         (&["--sasl-super-user", "bob"], "--sasl-users"),
         (&["--server-id", "256"], "--server-id"),
+        (&["--ensemble", "0"], "--ensemble"),
+        (&["--ensemble", "3", "--lag", "500"], "such as 2:500"),
+        (&["--ensemble", "3", "--lag", "4:500"], "no server 4"),
+        (&["--lag", "1:500"], "--ensemble"),
+        (&["--ensemble", "3", "--read-only"], "--read-only"),
         (&["--faults", "explode"], "explode"),
         (&["--no-such-option"], "--no-such-option"),
     ] {

@@ -2,6 +2,7 @@
 
 mod identity;
 mod limits;
+mod quorum;
 mod storage;
 #[cfg(feature = "tls")]
 mod tls;
@@ -38,6 +39,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     faults: FaultArgs,
+
+    #[command(flatten)]
+    quorum: quorum::Quorum,
 
     #[command(flatten)]
     limits: limits::Limits,
@@ -86,13 +90,14 @@ impl Serve {
         })
         .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
 
+        self.quorum.check()?;
         let listen = self.listen;
         let tree = self.storage.tree_file();
-        let builder = self.builder()?;
-        let server = builder
-            .start()
+        let quorum = self.quorum.clone();
+        let running = quorum
+            .start(self.builder()?)
             .map_err(|error| not_started(&error, listen, &tree))?;
-        let (address, connect) = (server.addr(), server.connect_string());
+        let (address, connect) = (running.addresses(), running.connect_string());
         let mut out = io::stdout().lock();
         writeln!(
             out,
@@ -141,7 +146,10 @@ impl Serve {
 fn not_started(error: &io::Error, listen: SocketAddr, tree: &str) -> String {
     let advice = match error.kind() {
         ErrorKind::InvalidInput => return format!("cannot load {tree}: {error}"),
-        ErrorKind::AddrInUse => "; choose another port with --listen, or 0 for a free one",
+        ErrorKind::AddrInUse => {
+            "; choose another port with --listen, or 0 for a free one (an ensemble takes the ports \
+             behind it too)"
+        }
         ErrorKind::PermissionDenied => "; ports from 1024 on need no privilege",
         ErrorKind::AddrNotAvailable => "; the address has to be one of this machine's",
         _ => "",

@@ -1,0 +1,104 @@
+//! One server, or an ensemble of several.
+
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use homing_testkit::{FakeEnsemble, FakeServer, FakeServerBuilder};
+
+use super::positive;
+
+/// How many servers there are.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Quorum {
+    /// Run so many servers as an ensemble, on consecutive ports from that of --listen on, or on
+    /// free ones. The last one leads at first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(conflicts_with_all = ["read_only", "server_id", "first_zxid"])]
+    ensemble: Option<u8>,
+
+    /// Let a server apply everything so many milliseconds late: its number from 1 on, a colon, and
+    /// the milliseconds. Can be given for several.
+    #[arg(long, value_name = "SERVER:MS", requires = "ensemble")]
+    lag: Vec<Lag>,
+
+    /// How long an election takes, in milliseconds.
+    #[arg(long, default_value_t = 100, value_name = "MS", value_parser = positive())]
+    #[arg(requires = "ensemble")]
+    election_time_ms: u64,
+}
+
+/// How far a server is behind.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    server: u8,
+    by: Duration,
+}
+
+impl FromStr for Lag {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let form = "it has to be a server's number and milliseconds, such as 2:500";
+        let (server, ms) = text.split_once(':').ok_or(form)?;
+        Ok(Self {
+            server: server.parse().map_err(|_| form)?,
+            by: Duration::from_millis(ms.parse().map_err(|_| form)?),
+        })
+    }
+}
+
+/// What runs until it is dropped.
+pub(super) enum Running {
+    Server(FakeServer),
+    Ensemble(FakeEnsemble),
+}
+
+impl Quorum {
+    /// Whether there are the servers that are spoken of.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let members = self.ensemble.unwrap_or_default();
+        let mut numbers = self.lag.iter().map(|lag| lag.server);
+        match numbers.find(|number| !(1..=members).contains(number)) {
+            Some(number) => Err(format!(
+                "cannot use --lag: there is no server {number}, they are 1 to {members}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn start(self, builder: FakeServerBuilder) -> io::Result<Running> {
+        let Some(members) = self.ensemble else {
+            return builder.start().map(Running::Server);
+        };
+        let election_time = Duration::from_millis(self.election_time_ms);
+        let mut ensemble = builder
+            .ensemble(members.into())
+            .election_time(election_time);
+        for Lag { server, by } in self.lag {
+            ensemble = ensemble.lag(usize::from(server).saturating_sub(1), by);
+        }
+        ensemble.start().map(Running::Ensemble)
+    }
+}
+
+impl Running {
+    pub(super) fn addresses(&self) -> String {
+        match self {
+            Self::Server(server) => server.addr().to_string(),
+            Self::Ensemble(ensemble) => {
+                let members = ensemble.members().iter();
+                let addresses: Vec<_> = members.map(|it| it.addr().to_string()).collect();
+                addresses.join(",")
+            }
+        }
+    }
+
+    pub(super) fn connect_string(&self) -> String {
+        match self {
+            Self::Server(server) => server.connect_string(),
+            Self::Ensemble(ensemble) => ensemble.connect_string(),
+        }
+    }
+}
