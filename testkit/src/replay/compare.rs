@@ -264,3 +264,267 @@ fn topics(text: &[u8]) -> Vec<&[u8]> {
     let is_end = |byte: &u8| matches!(byte, b':' | b'=' | b'\t');
     lines.filter_map(|line| line.split(is_end).next()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, Bytes, BytesMut};
+    use homing_protocol::{
+        Acl, ConnectResponse, Empty, Record, ReplyHeader, RequestHeader, SessionPassword, Stat, op,
+        put_buffer, put_count, put_string,
+    };
+
+    use super::{Comparison, same_text};
+    use crate::decode::{Decoded, Decoder, Way};
+
+    /// The answer to an operation.
+    fn answer(op: i32, zxid: i64, err: i32, body: &dyn Fn(&mut BytesMut)) -> Decoded {
+        let mut decoder = Decoder::new();
+        decoder.decode(Way::ToServer, &encoded(&Empty));
+        decoder.decode(Way::ToClient, &encoded(&Empty));
+        let xid = 1;
+        decoder.decode(Way::ToServer, &encoded(&RequestHeader { xid, op }));
+        let mut frame = BytesMut::from(&encoded(&ReplyHeader { xid, zxid, err })[..]);
+        body(&mut frame);
+        decoder.decode(Way::ToClient, &frame.freeze())
+    }
+
+    fn encoded(record: &impl Record) -> Bytes {
+        let mut out = BytesMut::new();
+        record.encode(&mut out);
+        out.freeze()
+    }
+
+    /// What differs, without the frame in which it does.
+    fn differences(comparison: &mut Comparison, recorded: &Decoded, now: &Decoded) -> Vec<String> {
+        let differences = comparison.differences(recorded, now);
+        let context = format!(", in {recorded}");
+        let short = |it: &String| it.strip_suffix(&context).unwrap_or(it).to_owned();
+        differences.iter().map(short).collect()
+    }
+
+    fn stat(of: Stat) -> Decoded {
+        answer(op::EXISTS, 1, 0, &|out| of.encode(out))
+    }
+
+    const STAT: Stat = Stat {
+        czxid: 2,
+        mzxid: 3,
+        ctime: 1,
+        mtime: 2,
+        version: 4,
+        cversion: 5,
+        aversion: 6,
+        ephemeral_owner: 7,
+        data_length: 8,
+        num_children: 9,
+        pzxid: 10,
+    };
+
+    #[test]
+    fn every_field_of_a_stat_counts() {
+        let same = |now: Stat| {
+            let mut comparison = Comparison::default();
+            // What is known already: who owns it, and when it was made.
+            assert_eq!(comparison.differences(&stat(STAT), &stat(STAT)), [""; 0]);
+            differences(&mut comparison, &stat(STAT), &stat(now))
+        };
+        for (now, difference) in [
+            (
+                Stat {
+                    ctime: 99,
+                    mtime: 98,
+                    ..STAT
+                },
+                None,
+            ),
+            (Stat { ctime: 0, ..STAT }, Some("ctime: recorded 1, now 0")),
+            (Stat { mtime: 0, ..STAT }, Some("mtime: recorded 1, now 0")),
+            (
+                Stat { czxid: 9, ..STAT },
+                Some("czxid: recorded 0x2, which is 0x2 elsewhere, now 0x9"),
+            ),
+            (
+                Stat { mzxid: 9, ..STAT },
+                Some("mzxid: recorded 0x3, which is 0x3 elsewhere, now 0x9"),
+            ),
+            (
+                Stat { pzxid: 9, ..STAT },
+                Some("pzxid: recorded 0xa, which is 0xa elsewhere, now 0x9"),
+            ),
+            (
+                Stat { version: 0, ..STAT },
+                Some("version: recorded 4, now 0"),
+            ),
+            (
+                Stat {
+                    cversion: 0,
+                    ..STAT
+                },
+                Some("cversion: recorded 5, now 0"),
+            ),
+            (
+                Stat {
+                    aversion: 0,
+                    ..STAT
+                },
+                Some("aversion: recorded 6, now 0"),
+            ),
+            (
+                Stat {
+                    data_length: 0,
+                    ..STAT
+                },
+                Some("dataLength: recorded 8, now 0"),
+            ),
+            (
+                Stat {
+                    num_children: 0,
+                    ..STAT
+                },
+                Some("numChildren: recorded 9, now 0"),
+            ),
+            (
+                Stat {
+                    ephemeral_owner: 8,
+                    ..STAT
+                },
+                Some("ephemeralOwner: recorded 0x7, now another session, 0x8"),
+            ),
+        ] {
+            assert_eq!(same(now), Vec::from_iter(difference), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn transactions_have_other_numbers_and_stay_what_they_are() {
+        let write = |zxid| answer(op::DELETE, zxid, 0, &|_| ());
+        let made = |czxid| {
+            stat(Stat {
+                czxid,
+                ..Stat::default()
+            })
+        };
+        let mut comparison = Comparison::default();
+        let mut differences = |recorded, now| differences(&mut comparison, &recorded, &now);
+        assert_eq!(differences(write(5), write(105)), [""; 0]);
+        assert_eq!(differences(write(6), write(107)), [""; 0]);
+        assert_eq!(differences(made(5), made(105)), [""; 0]);
+        assert_eq!(
+            differences(made(5), made(107)),
+            ["czxid: recorded 0x5, which is 0x69 elsewhere, now 0x6b"]
+        );
+        assert_eq!(
+            differences(made(7), made(107)),
+            ["czxid: recorded 0x7, which is another one elsewhere, now 0x6b"]
+        );
+        // A read tells the last one that the server knew of, and there can be others' between.
+        let read = |zxid| answer(op::SYNC, zxid, -101, &|_| ());
+        assert_eq!(differences(read(5), read(200)), [""; 0]);
+        assert_eq!(
+            differences(read(5), read(-1)),
+            ["zxid: recorded 0x5, now -1"]
+        );
+    }
+
+    #[test]
+    fn errors_and_data_count() {
+        let mut comparison = Comparison::default();
+        let data = |data: &'static [u8]| {
+            answer(op::GET_DATA, 1, 0, &|out| {
+                put_buffer(out, Some(data));
+                Stat::default().encode(out);
+            })
+        };
+        let mut differences = |recorded, now| differences(&mut comparison, &recorded, &now);
+        assert_eq!(
+            differences(data(b"same one"), data(b"same two")),
+            [r#"data from byte 5 on: recorded [8] "same one", now [8] "same two""#]
+        );
+        assert_eq!(
+            differences(data(b"longer"), data(b"long")),
+            [r#"data from byte 4 on: recorded [6] "longer", now [4] "long""#]
+        );
+        let failed = answer(op::GET_DATA, 1, -101, &|_| ());
+        assert_eq!(
+            differences(data(b""), failed),
+            ["recorded ok, now NoNode (-101)"]
+        );
+        let cut = answer(op::GET_DATA, 1, 0, &|out| out.put_i32(5));
+        let now = cut.to_string();
+        assert_eq!(
+            differences(data(b""), cut),
+            [format!("recorded {}, now {now}", data(b""))]
+        );
+    }
+
+    #[test]
+    fn names_come_in_no_order() {
+        let names = |names: &'static [&'static str]| {
+            answer(op::GET_CHILDREN, 1, 0, &|out| {
+                put_count(out, names.len());
+                names.iter().for_each(|name| put_string(out, name));
+            })
+        };
+        let mut comparison = Comparison::default();
+        let mut differences = |recorded, now| differences(&mut comparison, &recorded, &now);
+        assert_eq!(differences(names(&["a", "b"]), names(&["b", "a"])), [""; 0]);
+        assert_eq!(
+            differences(names(&["a", "b"]), names(&["a", "c"])),
+            [r#"children: recorded ["a", "b"], now ["a", "c"]"#]
+        );
+    }
+
+    #[test]
+    fn access_control_lists_count_but_for_masked_hashes() {
+        let list = |user: &'static str, permissions| {
+            answer(op::GET_ACL, 1, 0, &move |out| {
+                let acl = Acl::new("digest", user).permissions(permissions);
+                Acl::put_list(out, &[acl]);
+                Stat::default().encode(out);
+            })
+        };
+        let mut comparison = Comparison::default();
+        let mut differ = |recorded, now| !comparison.differences(&recorded, &now).is_empty();
+        assert!(!differ(list("bob:hash", 31), list("bob:hash", 31)));
+        assert!(!differ(list("bob:****", 31), list("bob:hash", 31)));
+        assert!(differ(list("bob:hash", 31), list("bob:other", 31)));
+        assert!(differ(list("bob:****", 31), list("eve:hash", 31)));
+        assert!(differ(list("bob:****", 31), list("bob:hash", 1)));
+        assert!(differ(list("bob:hash", 31), list("bob:hash", 1)));
+    }
+
+    #[test]
+    fn a_handshake_is_compared_but_for_its_secrets() {
+        let welcome = |timeout_ms, session_id, password| {
+            let response = ConnectResponse {
+                timeout_ms,
+                session_id,
+                password: SessionPassword::new(password).unwrap(),
+                read_only: Some(false),
+            };
+            Decoder::new().decode(Way::ToClient, &encoded(&response))
+        };
+        let one = welcome(4_000, 7, b"0123456789abcdef");
+        let mut comparison = Comparison::default();
+        let mut differences = |now| differences(&mut comparison, &one, &now);
+        assert_eq!(differences(welcome(4_000, 9, b"fedcba9876543210")), [""; 0]);
+        assert_eq!(
+            differences(welcome(6_000, 9, b"fedcba9876543210")),
+            ["timeOut: recorded 4000, now 6000"]
+        );
+        assert_eq!(
+            differences(welcome(4_000, 0, &[0; 16])),
+            ["sessionId: recorded 0x7, now 0"]
+        );
+    }
+
+    #[test]
+    fn of_a_long_text_what_it_is_about_is_compared() {
+        let long = b"Mode: standalone\nZxid: 0x5\nClients:\n /127.0.0.1:5[0](x)\n";
+        let other = b"Mode: leader\nZxid: 0x7\nClients:\n";
+        assert_eq!(same_text(long, other), None);
+        assert!(same_text(long, b"Mode: standalone\nClients:\n").is_some());
+        assert_eq!(same_text(b"imok", b"imok"), None);
+        assert!(same_text(b"rw", b"ro").is_some());
+    }
+}
