@@ -41,7 +41,8 @@ async fn each_order_is_taken_once() {
 
     server.stop(); // Nobody is there to take it, for a while.
     let (ordered, restarted) = tokio::join!(shop.order("jam"), async { server.restart() });
-    (ordered.unwrap(), restarted.unwrap());
+    ordered.unwrap();
+    restarted.unwrap();
 
     assert_eq!(orders(&server), ["tea", "milk", "bread", "jam"]);
 }

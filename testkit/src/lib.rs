@@ -21,6 +21,9 @@
 //! server.with_server(|server| assert!(!server.node_exists("/job")));
 //! ```
 //!
+//! Three services with their tests, for a lost connection, a lost leadership and an old configuration,
+//! are on the page *Testing your application* of the client (`homing::testing_your_application`).
+//!
 //! # What it answers
 //! What Apache ZooKeeper 3.8.0 answers, standing alone or as a member of an ensemble: replies,
 //! error codes and which of several comes first, stats, transaction numbers, sessions, watches,
