@@ -410,7 +410,8 @@ impl Server {
             op::MULTI_READ => self.multi_read(connection, reader, reply),
             op::GET_EPHEMERALS => {
                 let prefix = malformed(incoming::path(reader))?.unwrap_or_default();
-                let all = matches!(prefix.trim(), "" | "/");
+                // Java trims whatever is not above the space, and nothing else.
+                let all = matches!(prefix.trim_matches(|c| c <= ' '), "" | "/");
                 let mine = self.tree.ephemerals(session);
                 let mine: Vec<_> = mine
                     .filter(|path| all || path.starts_with(&*prefix))
