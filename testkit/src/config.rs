@@ -99,6 +99,9 @@ pub struct ServerConfig {
     /// Whether a write that cannot be read is no transaction, as since 3.9.0. Off: it takes a
     /// number.
     pub unreadable_writes_are_free: bool,
+    /// Whether the operation with which servers tell themselves to reap a node (20) takes a path
+    /// from anybody, and asks for no permission, as since 3.9.0. Off: it does nothing.
+    pub anybody_may_reap: bool,
     /// Whether check is an operation in a multi only, as since 3.8.5 and 3.9.3. Off: by itself it
     /// is a transaction that can fail, and is not answered when it does not.
     pub check_in_multi_only: bool,
@@ -219,6 +222,7 @@ impl Default for ServerConfig {
             check_watches_own: false,
             multi_keeps_operations: false,
             unreadable_writes_are_free: false,
+            anybody_may_reap: false,
             check_in_multi_only: false,
             lone_check_is_answered: false,
             multi_holds_no_reads: false,

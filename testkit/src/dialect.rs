@@ -223,6 +223,7 @@ impl ServerConfig {
         self.multi_keeps_operations = since(&[(7, 2), (8, 2), (9, 0)]);
         self.multi_holds_no_reads = !since(&[(6, 0)]);
         self.unreadable_writes_are_free = since(&[(9, 0)]);
+        self.anybody_may_reap = since(&[(9, 0)]);
         self.check_in_multi_only = since(&[(8, 5), (9, 3)]);
         self.ipv6_acls = since(&[(9, 4)]);
         self.no_subnets_in_acls = !since(&[(5, 0)]);

@@ -91,10 +91,8 @@ impl Server {
             }
             op::CHECK => self.check(now, caller, xid, reader),
             op::RECONFIG => self.reconfigure(now, connection, xid, reader),
-            DELETE_CONTAINER if self.config.unreadable_writes_are_free => {
-                // It takes a path since, and nobody who is no server has one for it.
-                let result = Err(ErrorCode::MarshallingError);
-                self.answer(connection, xid, result, Reply::new());
+            DELETE_CONTAINER if self.takes_reaping() => {
+                self.write(now, caller, RequestHeader { xid, op }, reader);
             }
             DELETE_CONTAINER => {
                 // It takes the whole frame for the path, and that has a zero byte in it.
@@ -222,6 +220,11 @@ impl Server {
             false => ErrorCode::ReconfigDisabled,
         };
         self.stumble(now, connection, xid, error);
+    }
+
+    /// Whether anybody may tell it to reap a node. The members of an ensemble do not listen.
+    fn takes_reaping(&self) -> bool {
+        self.config.anybody_may_reap && self.replica.is_none()
     }
 
     /// Whether check is anything outside a multi. The members of an ensemble do not bother.
@@ -602,6 +605,10 @@ fn apply(
             let (path, version) = malformed(incoming::path_and_version(reader))?;
             transaction.delete(&path, version)?;
         }
+        DELETE_CONTAINER => {
+            let path = required(malformed(incoming::path(reader))?)?;
+            transaction.reap(&path)?;
+        }
         op::SET_DATA => {
             let set = malformed(incoming::SetData::read(reader))?;
             reply.put_stat(&transaction.set_data(&set)?);
@@ -623,6 +630,7 @@ fn is_readable(op: i32, mut reader: Reader<'_>) -> bool {
         op::DELETE => incoming::path_and_version(reader).map(drop),
         op::SET_DATA => incoming::SetData::read(reader).map(drop),
         op::SET_ACL => incoming::SetAcl::read(reader).map(drop),
+        DELETE_CONTAINER => return matches!(reader.buffer("path"), Ok(Some(_))),
         _ => incoming::Create::read(reader).map(drop),
     };
     read.is_ok()

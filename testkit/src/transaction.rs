@@ -183,14 +183,7 @@ impl<'a> Transaction<'a> {
         version: i32,
     ) -> Result<(), ErrorCode> {
         let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
-        let is_reserved = match self.settings.keeper_nodes {
-            true => path == "/" || path::is_keeper(path),
-            false => {
-                path::RESERVED.contains(&path)
-                    && !(path == path::CONFIG && self.settings.no_config_node)
-            }
-        };
-        if !path::has_parent(path) || is_reserved {
+        if !path::has_parent(path) || self.is_reserved(path) {
             return Err(ErrorCode::BadArguments);
         }
         let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
@@ -203,6 +196,22 @@ impl<'a> Transaction<'a> {
         check_version(node.stat().version, version)?;
         if !node.children.is_empty() {
             return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(path);
+        Ok(())
+    }
+
+    /// Removes a node as servers tell themselves to, which asks for no permission.
+    pub(crate) fn reap(&mut self, path: &str) -> Result<(), ErrorCode> {
+        if !path::has_parent(path) || self.is_reserved(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let node = self.node(path)?;
+        if !node.children.is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if matches!(node.kind, Kind::Ephemeral(_)) {
+            return Err(ErrorCode::BadVersion);
         }
         self.remove(path);
         Ok(())
@@ -302,6 +311,15 @@ impl<'a> Transaction<'a> {
             // down.
             (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
             _ => Ok((sequential, kind)),
+        }
+    }
+
+    /// Whether a node may not be deleted.
+    fn is_reserved(&self, path: &str) -> bool {
+        let is_config = path == path::CONFIG;
+        match self.settings.keeper_nodes {
+            true => path == "/" || path::is_keeper(path),
+            false => path::RESERVED.contains(&path) && !(is_config && self.settings.no_config_node),
         }
     }
 

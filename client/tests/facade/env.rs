@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use homing::{Builder, Client, Connection, SessionState, Stat};
-use homing_testkit::{FakeServer, real};
+use homing_testkit::{Dialect, FakeServer, ServerConfig, real};
 
 use crate::support::{Backend, with_watchdog};
 
@@ -63,13 +63,12 @@ pub(crate) fn run(kind: Kind, backend: Backend, body: impl AsyncFnOnce(&Env) + S
 
 /// With nodes that have a time to live, as the real one has them too.
 fn start_fake(is_newer: bool) -> FakeServer {
-    let builder = FakeServer::builder().config(|config| {
-        config.extended_types_enabled = true;
-        config.watches_side_by_side = is_newer;
-        config.events_tell_zxid = is_newer;
-        config.events_need_read = is_newer;
-        config.exists_needs_read = is_newer;
-    });
+    let dialect = match is_newer {
+        true => Dialect::ZooKeeper3_9,
+        false => Dialect::default(),
+    };
+    let builder = FakeServer::builder().dialect(dialect);
+    let builder = builder.config(|config| config.extended_types_enabled = true);
     builder.start().unwrap()
 }
 
@@ -114,7 +113,11 @@ impl Env {
     pub(crate) fn tells_zxid(&self) -> bool {
         match &self.server {
             Server::Fake(server) => server.with_server(|server| server.config().events_tell_zxid),
-            Server::Real(_) => false,
+            Server::Real(server) => {
+                let mut config = ServerConfig::default();
+                config.speak_version(server.version()).unwrap();
+                config.events_tell_zxid
+            }
         }
     }
 

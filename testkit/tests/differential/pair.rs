@@ -58,6 +58,11 @@ impl Pair {
         })
     }
 
+    /// Whether an operation is one that these servers have.
+    pub(crate) fn knows(&self, op: i32) -> bool {
+        !self.config.unknown_operations.contains(&op)
+    }
+
     /// A program without what these servers leave to chance: an operation that they do not know is
     /// refused without waiting for its turn, and what comes with it may be heard or not. Nor with
     /// what an old one never answers.
@@ -71,7 +76,7 @@ impl Pair {
                 continue;
             };
             let next_is_alone = is_alone;
-            is_alone = self.config.unknown_operations.contains(&request.op);
+            is_alone = !self.knows(request.op);
             request.with_next &= !(is_alone || next_is_alone);
         }
         program

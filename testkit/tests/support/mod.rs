@@ -201,6 +201,22 @@ impl Rig {
         self.session(30_000)
     }
 
+    /// The same, from another address.
+    pub fn peer_at(&mut self, address: std::net::IpAddr) -> Peer {
+        let connection = self.server.accept(self.now, address);
+        let request = new_session(30_000);
+        let mut frame = BytesMut::new();
+        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+        request.encode(&mut frame);
+        self.give(connection, &frame);
+        let response = ConnectResponse::decode(&self.take(connection).remove(0)).unwrap();
+        Peer {
+            connection,
+            session: response.session_id,
+            password: response.password,
+        }
+    }
+
     /// Sends a request and takes everything up to its reply, which must come.
     pub fn call(&mut self, peer: Peer, op: i32, body: &impl Record) -> Answer {
         self.xid += 1;
