@@ -132,6 +132,15 @@ impl Ensemble {
     /// Gives all members the same nodes, in one transaction; see [`Server::load`]. To be called
     /// before there is any client.
     ///
+    /// ```
+    /// use homing_testkit::{Ensemble, InitialTree, Now, ServerConfig};
+    /// # let now = Now { instant: std::time::Instant::now(), unix_ms: 0 };
+    /// let mut ensemble = Ensemble::new(vec![ServerConfig::default(); 3]);
+    /// ensemble.load(now, &InitialTree::new().node("/app/config", "v1"))?;
+    /// assert!(ensemble.server(0).is_some_and(|server| server.node_exists("/app/config")));
+    /// # Ok::<(), homing_testkit::TreeError>(())
+    /// ```
+    ///
     /// # Errors
     /// One of the nodes cannot be made; then no member has any of them.
     pub fn load(&mut self, now: Now, tree: &InitialTree) -> Result<(), TreeError> {

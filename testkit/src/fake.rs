@@ -300,10 +300,10 @@ impl Drop for FakeServer {
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct FakeServerBuilder {
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     pub(crate) config: ServerConfig,
-    secure: Option<Arc<dyn SecureAccept>>,
-    faults: Faults,
+    pub(crate) secure: Option<Arc<dyn SecureAccept>>,
+    pub(crate) faults: Faults,
     pub(crate) observer: Option<Observer>,
     pub(crate) tree: InitialTree,
     pub(crate) latency: Duration,

@@ -11,7 +11,7 @@ use homing_transport::SecureAccept;
 use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::ensemble::{Ensemble, Fate};
-use crate::fake::{FakeServer, Port};
+use crate::fake::{FakeServer, FakeServerBuilder, Port};
 use crate::faults::Faults;
 use crate::initial::InitialTree;
 use crate::journal::{ConnectionEvent, Observer};
@@ -267,6 +267,26 @@ struct Arrangements {
 }
 
 impl FakeEnsembleBuilder {
+    /// Members that are each set up as this server, on consecutive ports from its own on.
+    pub(crate) fn of(server: FakeServerBuilder, members: usize) -> Self {
+        let port = |offset| match server.listen.port() {
+            0 => Some(0),
+            first => first.checked_add(offset),
+        };
+        let address = |port| SocketAddr::new(server.listen.ip(), port);
+        Self {
+            members,
+            listen: (0..=u8::MAX.into()).map_while(port).map(address).collect(),
+            config: server.config,
+            secure: server.secure,
+            faults: server.faults,
+            tree: server.tree,
+            latency: server.latency,
+            observer: server.observer,
+            arrangements: Arrangements::default(),
+        }
+    }
+
     /// How many members. 3.
     pub fn members(mut self, members: usize) -> Self {
         self.members = members;

@@ -12,7 +12,6 @@ use homing_protocol::incoming::{AclEntry, Create};
 use homing_protocol::{Acl, ErrorCode, op};
 
 use crate::acl::Identities;
-use crate::ensemble::Ensemble;
 use crate::path;
 use crate::server::{Now, Server};
 use crate::transaction::{Caller, Settings, Transaction};
@@ -242,37 +241,6 @@ impl fmt::Display for TreeError {
 }
 
 impl std::error::Error for TreeError {}
-
-impl Ensemble {
-    /// Makes nodes that all members have from the start: before the first election, and so with a
-    /// transaction of no epoch.
-    ///
-    /// ```
-    /// use homing_testkit::{Ensemble, InitialTree, Now, ServerConfig};
-    /// # let now = Now { instant: std::time::Instant::now(), unix_ms: 0 };
-    /// let mut ensemble = Ensemble::new(vec![ServerConfig::default(); 3]);
-    /// ensemble.load(now, &InitialTree::new().node("/app/config", "v1"))?;
-    /// assert!(ensemble.server(0).is_some_and(|server| server.node_exists("/app/config")));
-    /// # Ok::<(), homing_testkit::TreeError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// One of the nodes cannot be made, or is there already; the error names it. The ensemble is
-    /// of no use then.
-    pub fn load(&mut self, now: Now, tree: &InitialTree) -> Result<(), TreeError> {
-        for member in 0..self.len() {
-            let Some(server) = self.server(member) else {
-                continue;
-            };
-            let last_zxid = server.last_zxid();
-            server.set_last_zxid(0);
-            let result = server.load(now, tree);
-            server.set_last_zxid(last_zxid);
-            result?;
-        }
-        Ok(())
-    }
-}
 
 impl Server {
     /// Makes nodes in one transaction, the next one, as somebody who may do everything.
