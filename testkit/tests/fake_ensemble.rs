@@ -307,6 +307,20 @@ fn a_member_that_has_too_much_to_answer_reads_no_more() {
 }
 
 #[test]
+fn what_is_due_later_comes_though_whoever_asked_for_it_is_gone() {
+    let ensemble = FakeEnsemble::start(3);
+    let (mut writer, mut watcher) = (connect(&ensemble, 1), connect(&ensemble, 0));
+    watcher.get("/", true).unwrap();
+    ensemble.set_lag(0, Duration::from_millis(300));
+    writer.set("/", b"x").unwrap();
+    // Nobody has anything to do any more until the lag has passed.
+    ensemble.member(1).stop();
+    let frame = support::socket::read_frame(&mut watcher.socket).unwrap();
+    let changed = (EventType::NodeDataChanged, "/".into());
+    assert_eq!(support::event(&frame), changed);
+}
+
+#[test]
 fn a_paused_member_is_silent_and_the_others_go_on() {
     let ensemble = FakeEnsemble::start(3);
     let (mut silent, mut client) = (connect(&ensemble, 0), connect(&ensemble, 1));
