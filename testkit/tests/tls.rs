@@ -89,6 +89,16 @@ fn it_speaks_tls_with_the_certificate_that_it_is_given() {
 }
 
 #[test]
+fn faults_strike_what_is_inside_tls() {
+    let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
+    let faults = ["--faults", "cut at byte 9 on connection 1; hang 1ms"];
+    let (_program, connect) = serve(&[&files[..], &faults].concat());
+    let tls = Tls::new().ca_file(CERTIFICATE);
+    assert_eq!(ask(&connect, &tls).unwrap(), "Zookeeper");
+    assert!(ask(&connect, &tls).unwrap().contains("Mode: standalone"));
+}
+
+#[test]
 fn it_asks_clients_for_theirs() {
     let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
     let tls = Tls::new().ca_file(CERTIFICATE);

@@ -625,3 +625,77 @@ fn probabilities_are_those_that_were_asked_for() {
     let struck = rig.struck(1);
     assert!((2_200..2_800).contains(&struck), "{struck}");
 }
+
+/// Numbers that look like chance.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// A connection of mostly sound frames, in pieces of any length.
+fn stream(numbers: &mut Numbers, way: Way) -> Vec<u8> {
+    let mut stream = match way {
+        Way::ToServer => handshake(i64::try_from(numbers.below(2)).unwrap()),
+        Way::ToClient => response(0x77),
+    };
+    for xid in 1..30 {
+        let mut frame = match way {
+            Way::ToServer => request(xid, i32::try_from(numbers.below(20)).unwrap()),
+            Way::ToClient => reply(xid - i32::try_from(numbers.below(3)).unwrap(), 1),
+        };
+        if numbers.below(10) == 0 {
+            let at = numbers.below(frame.len());
+            frame[at] = u8::try_from(numbers.below(256)).unwrap();
+        }
+        stream.extend(frame);
+    }
+    stream
+}
+
+#[test]
+fn nothing_that_comes_breaks_a_filter_and_all_of_it_comes_out_or_is_lost() {
+    let examples = super::REFERENCE.split_once("connection on.\n").unwrap().1;
+    let examples = examples.split_once("\n\nWay:").unwrap().0;
+    let examples = examples
+        .lines()
+        .map(|line| line.split("  ").nth(1).unwrap());
+    // Nothing comes where nobody listens.
+    let examples: Vec<_> = examples.filter(|example| *example != "refuse").collect();
+    for seed in 0..2_000 {
+        let mut numbers = Numbers(seed);
+        let mut some = || {
+            let example = examples[numbers.below(examples.len())];
+            example.split(" the first length").next().unwrap()
+        };
+        let script = format!("{}; {} with 50%; seed {seed}", some(), some());
+        let mut rig = Rig::new(&script);
+        let streams = [Way::ToServer, Way::ToClient].map(|way| (way, stream(&mut numbers, way)));
+        for _ in 0..200 {
+            let (way, stream) = &streams[numbers.below(2)];
+            let from = numbers.below(stream.len());
+            let to = (from + numbers.below(100)).min(stream.len());
+            rig.give(*way, &stream[from..to]);
+            rig.advance(Duration::from_millis(
+                u64::try_from(numbers.below(50)).unwrap(),
+            ));
+            rig.filter.errand_done(rig.now);
+        }
+        rig.filter.replace(rig.now, &Arc::new(Plan::default()));
+        for way in [Way::ToServer, Way::ToClient] {
+            rig.filter.end(rig.now, way);
+            rig.drain();
+            rig.advance(SECOND);
+            assert_eq!(rig.filter.held(way), 0, "{script}");
+            let is_over = !rig.actions.is_empty() || rig.ended.contains(&way);
+            assert!(is_over, "{script}: no end {way}");
+        }
+        assert_eq!(rig.filter.poll_timeout(), None, "{script}");
+    }
+}

@@ -124,6 +124,21 @@ fn nobody_listens(ground: &Ground, _: &str) {
     ground.connect();
 }
 
+#[test]
+fn a_server_to_which_nobody_gets_is_stopped_and_started_all_the_same() {
+    let server = FakeServer::start();
+    let is_refused = || TcpStream::connect(server.addr()).is_err();
+    server.faults("refuse".parse().unwrap());
+    server.stop();
+    server.restart().unwrap();
+    assert!(is_refused());
+    server.stop();
+    server.faults(Faults::new());
+    assert!(is_refused());
+    server.restart().unwrap();
+    Peer::connect(server.addr());
+}
+
 fn it_is_accepted_and_closed(ground: &Ground, _: &str) {
     let strikes = ground.faults("cut on connection 1");
     let mut first = Peer::dial(ground.addr());
