@@ -25,24 +25,25 @@
 //! are on the page *Testing your application* of the client (`homing::testing_your_application`).
 //!
 //! # What it answers
-//! What Apache ZooKeeper 3.8.0 answers, standing alone or as a member of an ensemble: replies,
-//! error codes and which of several comes first, stats, transaction numbers, sessions, watches,
-//! access control lists of the schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with
-//! DIGEST-MD5, super users, transactions, containers and nodes with a time to live, all four-letter
-//! words, limits of connections, of requests and of how many are outstanding. The same random
-//! requests are sent to it and to a real server, and whatever differs is a bug; see
+//! What a standalone Apache ZooKeeper 3.8.0 answers, or a member of an [`Ensemble`]: replies, error
+//! codes and which of several comes first, stats, transaction numbers, sessions, watches, access
+//! control lists of the schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5,
+//! super users, transactions, containers and nodes with a time to live, quotas, read-only mode, all
+//! four-letter words, and limits: of connections, of requests and of how many are outstanding. The
+//! same random requests are sent to it and to a real server, and whatever differs is a bug; see
 //! `tests/differential`. [`ServerConfig`] has switches for what newer and older servers do
-//! differently.
+//! differently, and [`FakeServerBuilder`] a method for whatever else clients can notice.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! GSSAPI and reconfiguration. In the answers to four-letter words, what only a JVM, a disk or
-//! other servers could tell is zero, `hash` is always empty, and no request takes any time.
-//! Everything is kept in memory, and what clients store there has no limit but that.
+//! GSSAPI and reconfiguration. In the answers to four-letter words, what only a JVM or a disk could
+//! tell is zero, `hash` is always empty, and no request takes any time. There is no throttling but
+//! at the limit of outstanding requests: no `request_throttle_…`, and so no request is ever refused
+//! as throttled. Everything is kept in memory, and what clients store there has no limit but that.
 //!
 //! # Features
 //! `tree`, which is on by default, reads an [`InitialTree`] from JSON or YAML, and adds `--tree` to
-//! the program. `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags `--tls-…` of
-//! the program.
+//! the program. `tls` adds `TlsServer`, with which a [`FakeServer`] speaks TLS, and the flags
+//! `--tls-…` of the program.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use homing_protocol::{
-    Acl, ConnectResponse, Create, CreateMode, Delete, Exists, GetChildren, GetData, Record,
-    RequestHeader, SetData, op, put_request,
+    Acl, ConnectResponse, Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, Record,
+    RequestHeader, SetData, op, put_request, xid,
 };
 use homing_testkit::{FakeServer, ServerMode, real};
 use support::new_session;
@@ -42,10 +42,14 @@ impl Client {
     /// Asks, and waits for the answer.
     fn call(&mut self, op: i32, body: &impl Record) {
         self.xid += 1;
-        let mut frame = BytesMut::new();
-        put_request(&mut frame, RequestHeader { xid: self.xid, op }, body);
-        self.socket.write_all(&frame).unwrap();
+        self.send(self.xid, op, body);
         read_frame(&mut self.socket);
+    }
+
+    fn send(&mut self, xid: i32, op: i32, body: &impl Record) {
+        let mut frame = BytesMut::new();
+        put_request(&mut frame, RequestHeader { xid, op }, body);
+        self.socket.write_all(&frame).unwrap();
     }
 
     fn create(&mut self, path: &str, data: &[u8], mode: CreateMode) {
@@ -107,8 +111,8 @@ fn real() -> Option<real::ZooKeeper> {
     Some(builder.start().unwrap())
 }
 
-/// Two sessions with something to tell of, on a server that has counted nothing before.
-fn two_sessions(address: SocketAddr) -> [Client; 2] {
+/// Sessions with something to tell of, on a server that has counted nothing before.
+fn sessions(address: SocketAddr) -> [Client; 4] {
     ask(address, b"srst");
     let mut first = Client::connect(address, 35_000);
     first.create("/a", b"hello", CreateMode::Persistent);
@@ -133,21 +137,29 @@ fn two_sessions(address: SocketAddr) -> [Client; 2] {
     // The reply comes behind the notification, and the other one is told as well.
     read_frame(&mut second.socket);
     read_frame(&mut first.socket);
-    let path = "/nope".into();
-    second.call(op::DELETE, &Delete { path, version });
     second.get("/a", true);
-    [first, second]
+    // A ping is the last operation, and not the last xid.
+    first.send(xid::PING, op::PING, &Empty);
+    read_frame(&mut first.socket);
+    // Nothing is said of a write that has failed.
+    let mut third = Client::connect(address, 36_000);
+    let path = "/nope".into();
+    third.call(op::DELETE, &Delete { path, version });
+    let mut fourth = Client::connect(address, 37_000);
+    let path = "/nope".into();
+    fourth.call(op::EXISTS, &Exists { path, watch: false });
+    [first, second, third, fourth]
 }
 
 /// A server under comparison.
 struct Server {
     address: SocketAddr,
-    clients: [Client; 2],
+    clients: [Client; 4],
 }
 
 impl Server {
     fn new(address: SocketAddr) -> Self {
-        let clients = two_sessions(address);
+        let clients = sessions(address);
         Self { address, clients }
     }
 
@@ -166,7 +178,10 @@ impl Server {
 
     fn mask(&self, line: &str) -> String {
         let mut line = line.to_owned();
-        for (name, client) in ["first", "second"].iter().zip(&self.clients) {
+        for (name, client) in ["first", "second", "third", "fourth"]
+            .iter()
+            .zip(&self.clients)
+        {
             let id = format!("0x{:x}", client.session);
             line = line.replace(&id, &format!("0x({name})"));
             let port = client.socket.local_addr().unwrap().port();
