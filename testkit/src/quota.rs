@@ -81,12 +81,14 @@ impl Tree {
         }
     }
 
-    /// Whether so many more nodes and bytes at `path` are over a hard limit.
-    pub(crate) fn is_over_quota(&self, path: &str, nodes: i64, bytes: i64) -> bool {
-        let track = |of: &str, name| {
-            let node = self.get(&format!("{ROOT}{of}/{name}"))?;
-            Track::parse(node.data.as_ref())
-        };
+    /// Whether so many more nodes and bytes at `path` are over a hard limit, going by the data
+    /// that nodes had before the transaction began.
+    pub(crate) fn is_over_quota<'a>(
+        &self,
+        (path, nodes, bytes): (&str, i64, i64),
+        before: impl Fn(&str) -> Option<&'a Bytes>,
+    ) -> bool {
+        let track = |of: &str, name| Track::parse(before(&format!("{ROOT}{of}/{name}")));
         let Some(of) = self.quotas.above(path) else {
             return false;
         };
