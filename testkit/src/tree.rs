@@ -228,10 +228,9 @@ impl Tree {
 
     /// How many bytes paths and data have together.
     pub(crate) fn data_size(&self) -> usize {
-        let size = |(path, node): (&Arc<str>, &Box<Node>)| {
-            path.len() + node.data.as_ref().map_or(0, Bytes::len)
-        };
-        self.nodes.iter().map(size).sum()
+        let data = |node: &Node| node.data.as_ref().map_or(0, Bytes::len);
+        let nodes = self.nodes.iter();
+        nodes.map(|(path, node)| path.len() + data(node)).sum()
     }
 
     /// The paths of a session's ephemeral nodes.
