@@ -127,7 +127,8 @@ impl FakeEnsemble {
     }
 
     /// Looks at a member's server, or arranges one of its faults; see
-    /// [`FakeServer::with_server`].
+    /// [`FakeServer::with_server`]. What changes the nodes of one server, as [`Server::load`] and
+    /// [`Server::set_create_counter`] do, would part this one from the others for good.
     ///
     /// # Panics
     /// There are not so many members.

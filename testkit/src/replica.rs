@@ -494,7 +494,9 @@ impl Server {
             self.next_stamp(now);
         }
         if let Some(asker) = asker {
-            self.answer(asker, xid, Ok(()), Reply::new());
+            if !self.config.close_is_not_answered {
+                self.answer(asker, xid, Ok(()), Reply::new());
+            }
             self.close_because(asker, CloseReason::SessionClosed);
         }
         self.close_others(session, CloseReason::Expired);

@@ -433,6 +433,16 @@ fn connections_break_before_and_after_a_write_is_applied() {
 }
 
 #[test]
+fn a_close_may_go_without_an_answer() {
+    let mut rig = Rig::with(3, |config| config.close_is_not_answered = true);
+    let peer = rig.peer(0);
+    rig.create(peer, "/e", CreateMode::Ephemeral);
+    rig.send(peer, op::CLOSE_SESSION, &Empty);
+    assert!(rig.is_closed(peer.end) && rig.take(peer.end).is_empty());
+    assert!((0..3).all(|member| !rig.has(member, "/e")));
+}
+
+#[test]
 fn a_session_can_be_closed_twice_and_each_takes_a_number() {
     let mut rig = Rig::new();
     let peer = rig.peer(0);
