@@ -808,8 +808,9 @@ fn java_s_command_line_is_answered_as_it_was_recorded() {
     let mut talk = |server| {
         let output = clients::zkcli(server, commands);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Events are printed by another thread, which need not come to it before the end.
-        let noise = ["Connecting to", "WATCHER::", "WatchedEvent"];
+        // Events are printed by another thread, which need not come to it before the end, and so is
+        // what its logger says.
+        let noise = ["Connecting to", "SLF4J", "WATCHER::", "WatchedEvent"];
         let is_noise = |line: &&str| noise.iter().any(|noise| line.contains(noise));
         let lines = text
             .lines()
