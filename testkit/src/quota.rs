@@ -51,13 +51,10 @@ impl Quotas {
 }
 
 impl Tree {
-    /// Keeps the books after a change that is there to stay.
-    pub(crate) fn account(&mut self, change: &Change) {
-        let nodes = match change.what {
-            What::Created => 1,
-            What::Deleted => -1,
-            What::DataChanged => 0,
-        };
+    /// Keeps the books after a change that is there to stay. `later` are those that came behind
+    /// it in the same transaction, which are in the tree already and have yet to be counted.
+    pub(crate) fn account(&mut self, change: &Change, later: &[Change]) {
+        let nodes = nodes_of(change);
         if let Some(of) = change.path.strip_prefix(ROOT)
             && let Some((of, name)) = path::split(of)
         {
@@ -65,7 +62,11 @@ impl Tree {
                 (LIMITS, 1) => drop(self.quotas.paths.insert(of.to_owned())),
                 (LIMITS, -1) => drop(self.quotas.paths.remove(of)),
                 (STATS, 1) => {
-                    let (count, bytes) = self.usage(of);
+                    let (mut count, mut bytes) = self.usage(of);
+                    for change in later.iter().filter(|later| is_within(&later.path, of)) {
+                        count -= nodes_of(change);
+                        bytes -= change.bytes;
+                    }
                     // Whatever was written there is forgotten.
                     self.write_stats(of, |track| *track = Track::new(count, bytes));
                 }
@@ -129,6 +130,21 @@ impl Tree {
         }
         (count, bytes)
     }
+}
+
+/// How many nodes there are more than before.
+fn nodes_of(change: &Change) -> i64 {
+    match change.what {
+        What::Created => 1,
+        What::Deleted => -1,
+        What::DataChanged => 0,
+    }
+}
+
+/// Whether a path is that of a node or below it.
+fn is_within(path: &str, of: &str) -> bool {
+    let rest = path.strip_prefix(of);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The length of a node's data in bytes, null being none.

@@ -103,8 +103,11 @@ impl<'a> Transaction<'a> {
 
     /// Ends it; what is returned triggers watches.
     pub(crate) fn commit(self) -> Vec<Change> {
-        let changes = self.changes.iter();
-        changes.for_each(|change| self.tree.account(change));
+        let mut rest = self.changes.as_slice();
+        while let [change, later @ ..] = rest {
+            self.tree.account(change, later);
+            rest = later;
+        }
         self.changes
     }
 

@@ -254,6 +254,10 @@ impl Make<'_> {
             return;
         }
         let at = self.0.below(fields.len());
+        // A version counts from the beginning of the program, which a bare number does not.
+        if matches!(fields[at], Field::Version(_) | Field::SeenVersion) {
+            return;
+        }
         fields[at] = match self.0.below(8) {
             0 => Field::Null,
             1 => Field::Byte(1),
