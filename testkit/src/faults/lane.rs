@@ -68,17 +68,16 @@ impl Lane {
         }
     }
 
-    /// Something comes out when it is due, and never before what entered earlier.
+    /// Something comes out when it is due, and all that entered before it is out.
     pub(crate) fn put(&mut self, due: Instant, what: Due) {
         if self.is_finished {
             return;
         }
-        let last = self.queue.back().map_or(due, |(last, _)| *last);
         if let Due::Bytes(bytes) = &what {
             self.queued += bytes.len();
             self.entered += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         }
-        self.queue.push_back((due.max(last), what));
+        self.queue.push_back((due, what));
     }
 
     /// What comes out now.

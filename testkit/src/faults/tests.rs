@@ -364,6 +364,16 @@ fn one_frame_is_delayed_with_what_is_behind_it() {
 }
 
 #[test]
+fn what_is_delayed_does_not_wait_for_a_script_that_is_over() {
+    let mut rig = Rig::new("delay 3600s; throttle 1");
+    rig.reply(&response(0x77));
+    let (now, none) = (rig.now, Arc::new(Plan::new(&Faults::new())));
+    rig.filter.replace(now, &none);
+    rig.drain();
+    assert_eq!(rig.got(), response(0x77));
+}
+
+#[test]
 fn so_many_bytes_pass_in_a_second() {
     for rate in [1, 7, 100, 2_000] {
         let mut rig = Rig::new(&format!("throttle {rate}"));
