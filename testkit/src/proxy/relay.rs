@@ -339,8 +339,8 @@ impl Relay {
     }
 
     fn close(&mut self, now: Instant, number: u64, closer: Closer) {
+        // Its errand goes on: the server may have closed the one because of the other.
         self.links.remove(&number);
-        self.errands.remove(&number);
         self.observe(now, number, Sight::Closed(closer));
     }
 
