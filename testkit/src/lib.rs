@@ -21,6 +21,9 @@
 //! server.with_server(|server| assert!(!server.node_exists("/job")));
 //! ```
 //!
+//! What else can go wrong with connections, their bytes and their frames is a script: see [`faults`],
+//! which a [`Proxy`] brings to real servers too.
+//!
 //! Three services with their tests, for a lost connection, a lost leadership and an old configuration,
 //! are on the page *Testing your application* of the client (`homing::testing_your_application`).
 //!

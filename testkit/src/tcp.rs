@@ -568,10 +568,11 @@ impl Front {
             match action {
                 Action::Cut => {
                     connection.cut(now.instant);
-                    server.handle_disconnected(now, id);
+                    server.close_because(id, CloseReason::Fault);
                 }
                 Action::Reset => {
                     connection.reset();
+                    server.close_because(id, CloseReason::Fault);
                     self.remove(server, now, token);
                 }
                 Action::Errand(errand) => {
