@@ -370,3 +370,48 @@ fn a_member_of_an_ensemble_says_so() {
         assert!(conf.ends_with(members), "{conf}");
     }
 }
+
+#[test]
+fn members_of_an_ensemble_tell_what_those_of_a_real_one_tell() {
+    if real::requirement().is_none() {
+        return;
+    }
+    let real_ensemble = real::Ensemble::start().unwrap();
+    let ensemble = FakeServer::builder()
+        .four_letter_words(["*"])
+        .ensemble(3)
+        .start()
+        .unwrap();
+    assert!(ask(ensemble.member(0).addr(), b"mntr").contains("\nzk_quorum_size\t3\n"));
+    let real: Vec<_> = real_ensemble.members().iter().map(|it| it.addr()).collect();
+    let fake: Vec<_> = ensemble.members().iter().map(FakeServer::addr).collect();
+    for mode in ["leader", "follower"] {
+        let of = |members: &[SocketAddr]| {
+            let plays = |at: &SocketAddr| ask(*at, b"srvr").contains(&format!("Mode: {mode}\n"));
+            let found = members.iter().copied().find(plays);
+            found.unwrap_or_else(|| panic!("there is a {mode}"))
+        };
+        let [fake, real] = [of(&fake), of(&real)];
+        for (word, separator) in [(b"srvr", ':'), (b"mntr", '\t'), (b"conf", '=')] {
+            let [fake, real] = [fake, real].map(|at| ask(at, word));
+            let [mut fake, mut real] = [&fake, &real].map(|text| names(text, separator));
+            if word == b"mntr" {
+                // Where those stand that only a member has is a matter of its hash table. What a
+                // leader measures of each follower by its number is left out.
+                fake.sort_unstable();
+                real.sort_unstable();
+                let is_left_out = |name: &str| {
+                    name.contains("_learner_handler_qp_") || name.ends_with("_per_namespace")
+                };
+                real.retain(|name| !is_left_out(name));
+            }
+            let differ = |some: &[&str], others: &[&str]| {
+                let only = some.iter().filter(|it| !others.contains(it));
+                only.map(|it| (*it).to_owned()).collect::<Vec<_>>()
+            };
+            let differences = [differ(&fake, &real), differ(&real, &fake)];
+            assert_eq!(differences, [[""; 0]; 2], "{mode}");
+            assert_eq!(fake, real, "{mode}");
+        }
+    }
+}

@@ -6,6 +6,7 @@
 use std::fmt::{self, Write};
 
 use super::{ServerMode, View};
+use crate::path;
 
 /// What is so at the moment.
 const GAUGES: [&str; 24] = [
@@ -229,31 +230,50 @@ impl View<'_> {
     }
 
     /// What only members of an ensemble tell.
-    fn of_ensemble(&self) -> Vec<(&'static str, &'static str)> {
-        let (state, gauges): (_, &[_]) = match self.place() {
+    fn of_ensemble(&self) -> Vec<(&'static str, String)> {
+        let (state, gauges): (_, &[&'static str]) = match self.place() {
             ServerMode::Standalone => return Vec::new(),
             _ if self.is_read_only => ("looking", &[]),
             ServerMode::Leader => ("leading - broadcast", &LEADER_GAUGES),
-            ServerMode::Follower => ("following - broadcast", &[("synced_observers", "0")]),
+            ServerMode::Follower => ("following - broadcast", &[]),
             ServerMode::Observer => ("observing - broadcast", &[]),
         };
-        let mut lines = vec![("peer_state", state)];
-        lines.extend_from_slice(gauges);
+        let members = self.members();
+        let mut lines = vec![
+            ("peer_state", state.to_owned()),
+            ("quorum_size", members.to_string()),
+        ];
+        lines.extend(gauges.iter().map(|name| {
+            let value = match *name {
+                "learners" | "synced_followers" => members.saturating_sub(1).to_string(),
+                "last_proposal_size" | "max_proposal_size" | "min_proposal_size" => "-1".into(),
+                _ => "0".into(),
+            };
+            (*name, value)
+        }));
         lines
+    }
+
+    /// How many servers the configuration has.
+    fn members(&self) -> usize {
+        let node = self.server.tree.get(path::CONFIG);
+        let text = node.and_then(|node| node.data.clone()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().filter(|it| it.starts_with("server.")).count()
     }
 }
 
-/// This server knows of no others, so these are what a real leader has that is alone.
-const LEADER_GAUGES: [(&str, &str); 9] = [
-    ("learners", "0"),
-    ("synced_followers", "0"),
-    ("synced_non_voting_followers", "0"),
-    ("synced_observers", "0"),
-    ("pending_syncs", "0"),
-    ("leader_uptime", "0"),
-    ("last_proposal_size", "-1"),
-    ("max_proposal_size", "-1"),
-    ("min_proposal_size", "-1"),
+/// What a leader has more than others. All followers are taken to be there.
+const LEADER_GAUGES: [&str; 9] = [
+    "learners",
+    "synced_followers",
+    "synced_non_voting_followers",
+    "synced_observers",
+    "pending_syncs",
+    "leader_uptime",
+    "last_proposal_size",
+    "max_proposal_size",
+    "min_proposal_size",
 ];
 
 /// `count` measurements, all of which were zero.
