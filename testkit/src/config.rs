@@ -123,6 +123,9 @@ pub struct ServerConfig {
     /// Whether what the scheme `auth` stands for comes last in an access control list, and an
     /// entry without a scheme breaks the request down, as before 3.5. Off.
     pub auth_entries_last: bool,
+    /// Whether getACL asks for no permission and keeps nothing back, as before 3.4.14 and 3.5.5.
+    /// Off: it asks for READ or ADMIN, and digests are for those who have the latter.
+    pub acls_are_public: bool,
     /// Whether a delete finds out that there is no such node before it asks for the permission to
     /// delete it, as before 3.6. Off.
     pub delete_looks_first: bool,
@@ -146,6 +149,10 @@ pub struct ServerConfig {
     /// Whether the answer to a handshake has no password, and no byte that tells of read-only
     /// mode, as that of ClickHouse Keeper. Off.
     pub connect_response_is_bare: bool,
+    /// Whether the answer to a handshake has the byte that tells of read-only mode for every
+    /// client, as in 3.9.0 and 3.9.1. Off: for those that have sent theirs, so not for clients of
+    /// before 3.4.
+    pub read_only_byte_always: bool,
     /// Whether clients are served that have seen later transactions than this server, as by
     /// ClickHouse Keeper. Off.
     pub zxid_seen_is_ignored: bool,
@@ -230,6 +237,7 @@ impl Default for ServerConfig {
             no_subnets_in_acls: false,
             null_acl_breaks: false,
             auth_entries_last: false,
+            acls_are_public: false,
             delete_looks_first: false,
             create_modes_last: false,
             quotas_are_soft: false,
@@ -238,6 +246,7 @@ impl Default for ServerConfig {
             lenient_acls: false,
             sessions_are_not_resumed: false,
             connect_response_is_bare: false,
+            read_only_byte_always: false,
             zxid_seen_is_ignored: false,
             session_ids_from_one: false,
             close_is_not_answered: false,

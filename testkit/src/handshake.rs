@@ -103,8 +103,8 @@ impl Server {
     /// The byte is there if the client sent its own.
     fn mirrored(&self, connection: ConnectionId, greeting: Greeting) -> Option<bool> {
         let is_read_only = self.is_read_only_at(connection);
-        let is_told = greeting.knows_read_only && !self.config.connect_response_is_bare;
-        is_told.then_some(is_read_only)
+        let is_known = greeting.knows_read_only || self.config.read_only_byte_always;
+        (is_known && !self.config.connect_response_is_bare).then_some(is_read_only)
     }
 
     /// A session's beginning is a request like any other, taking it up again is none.

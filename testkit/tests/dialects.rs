@@ -418,6 +418,33 @@ fn connect_response_is_bare() {
 }
 
 #[test]
+fn read_only_byte_always() {
+    for (always, read_only) in [(false, None), (true, Some(false))] {
+        let mut rig = Rig::with(|config| config.read_only_byte_always = always);
+        let old = ConnectRequest {
+            read_only: None,
+            ..new_session(30_000)
+        };
+        let (_, response) = rig.handshake(&old);
+        assert_eq!(response.unwrap().read_only, read_only);
+    }
+}
+
+#[test]
+fn acls_are_public() {
+    let secret: &[_] = &[(31, "digest", "bob:hash")];
+    let shown = both(|config| config.acls_are_public = true).map(|(mut rig, peer)| {
+        rig.call(peer, op::CREATE, &create("/a", Some(secret), 0));
+        let answer = rig.call(peer, op::GET_ACL, &path_body("/a"));
+        (
+            answer.err(),
+            answer.frame.windows(8).any(|part| part == b"bob:hash"),
+        )
+    });
+    assert_eq!(shown, [(NO_AUTH, false), (0, true)]);
+}
+
+#[test]
 fn zxid_seen_is_ignored() {
     for is_ignored in [false, true] {
         let mut rig = Rig::with(|config| config.zxid_seen_is_ignored = is_ignored);
