@@ -35,7 +35,8 @@
 //! four-letter words, and limits: of connections, of requests and of how many are outstanding. The
 //! same random requests are sent to it and to a real server, and whatever differs is a bug; see
 //! `tests/differential`. [`ServerConfig`] has switches for what newer and older servers do
-//! differently, and [`FakeServerBuilder`] a method for whatever else clients can notice.
+//! differently, a [`Dialect`] is a bundle of them, and [`FakeServerBuilder`] has a method for
+//! whatever else clients can notice.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
 //! GSSAPI and reconfiguration. In the answers to four-letter words, what only a JVM or a disk could
