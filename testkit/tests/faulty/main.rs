@@ -1,5 +1,5 @@
-//! Every fault on a socket: on the fake server, through a proxy in front of it, and through a proxy
-//! in front of a real ZooKeeper.
+//! Every fault on a socket: on the fake server, on a follower of a fake ensemble, through a proxy in
+//! front of the one, and through a proxy in front of a real ZooKeeper.
 
 mod peer;
 mod proxies;
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use homing_protocol::{CreateMode, ReplyHeader};
 use homing_testkit::faults::{Faults, Strikes};
-use homing_testkit::{FakeServer, Proxy};
+use homing_testkit::{FakeEnsemble, FakeServer, Proxy};
 use peer::{Heard, Peer, SOON};
 
 /// Where faults are to strike.
 enum Ground {
     Fake(FakeServer),
+    /// One that does not lead.
+    Follower(FakeEnsemble),
     Proxy(
         Proxy,
         #[allow(dead_code, reason = "it only has to live")] Option<FakeServer>,
@@ -25,6 +27,10 @@ enum Ground {
 impl Ground {
     fn fake() -> Option<Self> {
         Some(Self::Fake(FakeServer::start()))
+    }
+
+    fn follower() -> Option<Self> {
+        Some(Self::Follower(FakeEnsemble::start(3)))
     }
 
     fn proxy() -> Option<Self> {
@@ -43,6 +49,7 @@ impl Ground {
     fn addr(&self) -> SocketAddr {
         match self {
             Self::Fake(server) => server.addr(),
+            Self::Follower(ensemble) => ensemble.member(0).addr(),
             Self::Proxy(proxy, _) => proxy.addr(),
         }
     }
@@ -51,6 +58,7 @@ impl Ground {
         let faults: Faults = script.parse().unwrap();
         match self {
             Self::Fake(server) => server.faults(faults),
+            Self::Follower(ensemble) => ensemble.member(0).faults(faults),
             Self::Proxy(proxy, _) => proxy.faults(faults),
         }
     }
@@ -65,6 +73,9 @@ macro_rules! on_every_ground {
     ($($scenario:ident),* $(,)?) => {
         mod fake {
             $(#[test] fn $scenario() { super::run(super::Ground::fake(), super::$scenario, stringify!($scenario)); })*
+        }
+        mod follower {
+            $(#[test] fn $scenario() { super::run(super::Ground::follower(), super::$scenario, stringify!($scenario)); })*
         }
         mod proxy {
             $(#[test] fn $scenario() { super::run(super::Ground::proxy(), super::$scenario, stringify!($scenario)); })*
