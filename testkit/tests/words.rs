@@ -17,6 +17,9 @@ use support::new_session;
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
 
+/// So long that no session expires while a machine is busy with something else.
+const TICK: Duration = Duration::from_secs(20);
+
 struct Client {
     socket: TcpStream,
     session: i64,
@@ -101,20 +104,20 @@ fn fake() -> FakeServer {
     let all = |config: &mut homing_testkit::ServerConfig| {
         config.four_letter_words = vec!["*".into()];
     };
-    builder.config(all).start().unwrap()
+    builder.tick_time(TICK).config(all).start().unwrap()
 }
 
 /// A real server of this test's own, with nothing in it.
 fn real() -> Option<real::ZooKeeper> {
     real::requirement()?;
-    let builder = real::ZooKeeper::builder().tick_time(Duration::from_secs(2));
+    let builder = real::ZooKeeper::builder().tick_time(TICK);
     Some(builder.start().unwrap())
 }
 
 /// Sessions with something to tell of, on a server that has counted nothing before.
 fn sessions(address: SocketAddr) -> [Client; 4] {
     ask(address, b"srst");
-    let mut first = Client::connect(address, 35_000);
+    let mut first = Client::connect(address, 300_000);
     first.create("/a", b"hello", CreateMode::Persistent);
     first.create("/e", b"", CreateMode::Ephemeral);
     let (path, watch) = ("/nope".into(), true);
@@ -122,7 +125,7 @@ fn sessions(address: SocketAddr) -> [Client; 4] {
     first.get("/a", true);
     let path = "/a".into();
     first.call(op::GET_CHILDREN, &GetChildren { path, watch });
-    let mut second = Client::connect(address, 40_000);
+    let mut second = Client::connect(address, 310_000);
     second.get("/a", true);
     let (path, version) = ("/a".into(), -1);
     let data = b"hello, world";
@@ -142,10 +145,10 @@ fn sessions(address: SocketAddr) -> [Client; 4] {
     first.send(xid::PING, op::PING, &Empty);
     read_frame(&mut first.socket);
     // Nothing is said of a write that has failed.
-    let mut third = Client::connect(address, 36_000);
+    let mut third = Client::connect(address, 320_000);
     let path = "/nope".into();
     third.call(op::DELETE, &Delete { path, version });
-    let mut fourth = Client::connect(address, 37_000);
+    let mut fourth = Client::connect(address, 330_000);
     let path = "/nope".into();
     fourth.call(op::EXISTS, &Exists { path, watch: false });
     [first, second, third, fourth]
