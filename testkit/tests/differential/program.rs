@@ -153,7 +153,7 @@ impl Request {
 
     /// Whether its answer comes in its turn, the connection goes on after it, and what comes right
     /// behind sees what it did. One that is too long takes the answers to earlier ones away with
-    /// the connection; for setACL see `tolerated.txt`.
+    /// the connection; for setACL and multi see `tolerated.txt`.
     pub(crate) fn is_orderly(&self) -> bool {
         let known = NAMES.iter().any(|(_, op)| *op == self.op);
         let fits = self.body.fill().is_none();
@@ -161,7 +161,7 @@ impl Request {
             && fits
             && !matches!(
                 self.op,
-                op::AUTH | op::SASL | op::CLOSE_SESSION | op::SET_ACL
+                op::AUTH | op::SASL | op::CLOSE_SESSION | op::SET_ACL | op::MULTI
             )
     }
 }
