@@ -402,7 +402,6 @@ impl Front {
         for _ in 0..READS_PER_TURN {
             while let Some(connection) = self.connections.get_mut(&token)
                 && connection.may_ask()
-                && !server.is_throttled(connection.id)
                 && ask(server, now, connection)
             {
                 self.route(server, now);
@@ -611,12 +610,12 @@ impl Front {
 }
 
 /// Gives the server frames until it owes a share of replies, which are to be looked at before it
-/// is given more, or the first one alone where a fault may look at each. Says whether there was
-/// any.
+/// is given more, or the first one alone where a fault may look at each. None while there is too
+/// much to answer. Says whether there was any.
 fn ask(server: &mut Access<'_>, now: Now, connection: &mut Connection) -> bool {
     let (id, one_by_one) = (connection.id, connection.has_filter());
     let mut any = false;
-    while server.handle_frame(now, id, connection.input()) {
+    while !server.is_throttled(id) && server.handle_frame(now, id, connection.input()) {
         any = true;
         if one_by_one || server.output_len() >= SHARE {
             break;
