@@ -290,7 +290,10 @@ fn of_persistent_and_recursive_the_last_one_wins() {
 
 /// As [`rig`], of a server that keeps all modes on a path.
 fn side_by_side() -> (Rig, Peer, Peer) {
-    let mut rig = Rig::with(|config| config.watches_side_by_side = true);
+    let mut rig = Rig::with(|config| {
+        config.watches_side_by_side = true;
+        config.check_watches_own = true;
+    });
     let (watcher, writer) = (rig.peer(), rig.peer());
     rig.make(writer, &["/a"]);
     (rig, watcher, writer)
