@@ -90,16 +90,19 @@ impl Server {
                 self.write(now, caller, RequestHeader { xid, op }, reader);
             }
             op::CHECK => self.check(now, caller, xid, reader),
-            op::RECONFIG => self.reconfigure(now, connection, xid, reader),
-            DELETE_CONTAINER if self.takes_reaping() => {
-                self.write(now, caller, RequestHeader { xid, op }, reader);
-            }
-            DELETE_CONTAINER => {
-                // It takes the whole frame for the path, and that has a zero byte in it.
-                self.stumble(now, connection, xid, ErrorCode::BadArguments);
-            }
-            CREATE_SESSION if reader.i32("timeout").is_err() => {
-                self.stumble(now, connection, xid, ErrorCode::MarshallingError);
+            op::RECONFIG | DELETE_CONTAINER | CREATE_SESSION => {
+                match (self.stumbles(op, reader.clone()), op) {
+                    (Some(error), _) => self.stumble(now, connection, xid, error),
+                    // Unlike other writes this one is read before it takes a number.
+                    (None, op::RECONFIG) => {
+                        let result = Err(ErrorCode::MarshallingError);
+                        self.answer(connection, xid, result, Reply::new());
+                    }
+                    (None, DELETE_CONTAINER) => {
+                        self.write(now, caller, RequestHeader { xid, op }, reader);
+                    }
+                    (None, _) => self.refuse(connection, xid, op),
+                }
             }
             op::EXISTS
             | op::GET_DATA
@@ -203,23 +206,23 @@ impl Server {
         }
     }
 
-    /// What a server says that stands alone, if it was told to allow this at all. Unlike other
-    /// writes this one is read before it takes a number.
-    fn reconfigure(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        xid: i32,
-        mut reader: Reader<'_>,
-    ) {
-        if let Err(error) = malformed(incoming::reconfig(&mut reader)) {
-            return self.answer(connection, xid, Err(error), Reply::new());
+    /// What is answered with an error that takes a number, although nothing is looked up or changed.
+    pub(crate) fn stumbles(&self, op: i32, mut reader: Reader<'_>) -> Option<ErrorCode> {
+        match op {
+            // What a server says that stands alone, if it was told to allow this at all.
+            op::RECONFIG => {
+                incoming::reconfig(&mut reader)
+                    .ok()
+                    .map(|_| match self.config.reconfig_enabled {
+                        true => ErrorCode::Unimplemented,
+                        false => ErrorCode::ReconfigDisabled,
+                    })
+            }
+            // It takes the whole frame for the path, and that has a zero byte in it.
+            DELETE_CONTAINER if !self.takes_reaping() => Some(ErrorCode::BadArguments),
+            CREATE_SESSION if reader.i32("timeout").is_err() => Some(ErrorCode::MarshallingError),
+            _ => None,
         }
-        let error = match self.config.reconfig_enabled {
-            true => ErrorCode::Unimplemented,
-            false => ErrorCode::ReconfigDisabled,
-        };
-        self.stumble(now, connection, xid, error);
     }
 
     /// Whether anybody may tell it to reap a node. The members of an ensemble do not listen.

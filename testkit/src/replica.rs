@@ -133,13 +133,6 @@ impl Replica {
         line
     }
 
-    /// Puts back what was taken, behind what waits already.
-    fn put_behind(&mut self, connection: ConnectionId, line: VecDeque<Waiting>) {
-        for waiting in line {
-            self.wait(connection, waiting);
-        }
-    }
-
     fn head(&self, connection: ConnectionId) -> Option<&Waiting> {
         self.waiting.get(&connection)?.front()
     }
@@ -267,7 +260,7 @@ impl Server {
             self.close_because(connection, CloseReason::Superseded);
             return false;
         }
-        if !replica.is_waiting(connection) || !self.is_to_wait(connection, op) {
+        if !replica.is_waiting(connection) || !self.is_to_wait(connection, op, frame) {
             return true;
         }
         if let Some(replica) = &mut self.replica {
@@ -278,11 +271,15 @@ impl Server {
 
     /// Whether a request has its place in its connection's line. Identities have none, nor has
     /// what is no request at all, or comes from somebody who has no say; and what is for all
-    /// leaves at once.
-    fn is_to_wait(&self, connection: ConnectionId, op: i32) -> bool {
+    /// leaves at once, as does what takes no more than a number: otherwise the answers to writes
+    /// behind it would overtake its own.
+    fn is_to_wait(&self, connection: ConnectionId, op: i32, frame: &Bytes) -> bool {
+        let mut body = Reader::new(frame);
         is_local(op)
             && !self.config.unknown_operations.contains(&op)
             && self.is_authenticated(connection)
+            && RequestHeader::read(&mut body).is_ok()
+            && self.stumbles(op, body).is_none()
     }
 
     /// Hands a request over to the leader.
@@ -478,14 +475,7 @@ impl Server {
             else {
                 return;
             };
-            // Should it have to wait after all, then in front of the others.
-            let rest = replica.take_line(connection);
             self.serve(now, (connection, session), &frame);
-            if let Some(replica) = &mut self.replica
-                && self.connections.contains_key(&connection)
-            {
-                replica.put_behind(connection, rest);
-            }
         }
     }
 
