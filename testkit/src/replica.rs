@@ -34,6 +34,8 @@ pub(crate) struct Replica {
     pub(crate) role: Role,
     /// What is for the leader.
     errands: VecDeque<Errand>,
+    /// And the sessions that were heard of since it was told of any.
+    heard: BTreeSet<i64>,
     /// What connections wait for, in the order in which it is to be answered.
     waiting: BTreeMap<ConnectionId, VecDeque<Waiting>>,
     /// How many of them there are in all lines.
@@ -100,6 +102,7 @@ impl Replica {
         Self {
             role,
             errands: VecDeque::new(),
+            heard: BTreeSet::new(),
             waiting: BTreeMap::new(),
             waiting_len: 0,
             left_behind: BTreeSet::new(),
@@ -179,7 +182,9 @@ impl Server {
     }
 
     pub(crate) fn poll_errand(&mut self) -> Option<Errand> {
-        self.replica.as_mut()?.errands.pop_front()
+        let replica = self.replica.as_mut()?;
+        let heard = |replica: &mut Replica| replica.heard.pop_first().map(Errand::Touch);
+        replica.errands.pop_front().or_else(|| heard(replica))
     }
 
     /// All connections are closed, and what they have asked of a leader is forgotten.
@@ -190,6 +195,7 @@ impl Server {
         }
         if let Some(replica) = &mut self.replica {
             replica.errands.clear();
+            replica.heard.clear();
         }
     }
 
@@ -202,11 +208,9 @@ impl Server {
     /// Notes that a session was heard of, here and at the leader.
     pub(crate) fn touch(&mut self, now: Now, session: i64) {
         self.sessions.touch(session, now.instant);
-        if let Some(replica) = &mut self.replica
-            // Once is enough, however much has arrived in one piece.
-            && !matches!(replica.errands.back(), Some(Errand::Touch(last)) if *last == session)
-        {
-            replica.errands.push_back(Errand::Touch(session));
+        if let Some(replica) = &mut self.replica {
+            // Once is enough, however much arrives while there is nobody to be told.
+            replica.heard.insert(session);
         }
     }
 
