@@ -240,7 +240,11 @@ impl Front {
         match (&self.listener, self.faults.refuses()) {
             (Listening::Open(_), true) => self.listener.refuse(self.address),
             (Listening::Refusing { .. }, false) => {
-                self.listen(self.address)?;
+                if let Err(error) = self.listen(self.address) {
+                    // To be tried again from where it was.
+                    self.listener.refuse(self.address);
+                    return Err(error);
+                }
             }
             _ => {}
         }

@@ -156,7 +156,11 @@ impl Relay {
         match (&self.listening, self.address, self.plan.refuses()) {
             (Listening::Open(_), Some(address), true) => self.listening.refuse(address),
             (Listening::Refusing { .. }, Some(address), false) => {
-                self.listen(address)?;
+                if let Err(error) = self.listen(address) {
+                    // To be tried again from where it was.
+                    self.listening.refuse(address);
+                    return Err(error);
+                }
             }
             _ => {}
         }

@@ -5,7 +5,8 @@ mod peer;
 mod proxies;
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use homing_protocol::{CreateMode, ReplyHeader};
@@ -98,6 +99,7 @@ fn run(ground: Option<Ground>, scenario: fn(&Ground, &str), name: &str) {
 
 on_every_ground! {
     nobody_listens,
+    a_port_is_waited_for,
     it_is_accepted_and_closed,
     it_is_accepted_and_hangs,
     a_stream_is_cut_at_a_byte,
@@ -148,6 +150,21 @@ fn a_server_to_which_nobody_gets_is_stopped_and_started_all_the_same() {
     assert!(is_refused());
     server.restart().unwrap();
     Peer::connect(server.addr());
+}
+
+/// It was left without a listener, and said that all was well, when somebody else had the port for
+/// a moment.
+fn a_port_is_waited_for(ground: &Ground, _: &str) {
+    ground.faults("refuse");
+    // Nobody listens there, and so another one can.
+    let other = TcpListener::bind(ground.addr()).unwrap();
+    thread::scope(|scope| {
+        let mended = scope.spawn(|| ground.faults(""));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!mended.is_finished());
+        drop(other);
+    });
+    ground.connect();
 }
 
 fn it_is_accepted_and_closed(ground: &Ground, _: &str) {
@@ -452,6 +469,6 @@ fn until(mut is_so: impl FnMut() -> bool) {
     let give_up = Instant::now() + SOON;
     while !is_so() {
         assert!(Instant::now() < give_up, "it never came to be");
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
