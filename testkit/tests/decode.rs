@@ -565,7 +565,11 @@ fn confidential() -> Vec<(Way, Bytes)> {
         password,
         read_only: Some(false),
     };
-    let acl = [Acl::new("digest", "bob:sixteen secrets!")];
+    let acl = [
+        Acl::new("digest", "bob:sixteen secrets!"),
+        // Servers look at nothing behind the scheme, and so people write what they like there.
+        Acl::new("auth", "bob:sixteen secrets!"),
+    ];
     let create = Create {
         path: "/a".into(),
         data: b"",

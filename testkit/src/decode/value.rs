@@ -238,9 +238,10 @@ const ERROR: i32 = -1;
 /// A type, whether it is the end, and an error.
 const PART_HEADER_LEN: usize = 4 + 1 + 4;
 
-/// The user and the hash of an entry that has one.
+/// The user and the hash of an entry that has one. Behind `auth`, where servers look at nothing,
+/// people write the password itself.
 pub(crate) fn digest(entry: &AclEntry) -> Option<(&str, &str)> {
-    let is_digest = entry.scheme.as_deref() == Some("digest");
+    let is_digest = matches!(entry.scheme.as_deref(), Some("digest" | "auth"));
     entry.id.as_ref().filter(|_| is_digest)?.split_once(':')
 }
 
