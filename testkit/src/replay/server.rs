@@ -15,6 +15,7 @@ use super::peer::Peer;
 use super::steps::{self, Action, Step, is_ping};
 use super::{Difference, ReplayError};
 use crate::decode::{Piece, Way, What};
+use crate::listening::dialled;
 use crate::recording::Recording;
 
 /// How often a connection looks whether something has happened on the others, or it is to end.
@@ -118,10 +119,7 @@ impl Drop for ReplayServer {
     fn drop(&mut self) {
         self.play.is_over.store(true, Ordering::SeqCst);
         // The thread waits for a connection: here is one.
-        let address = match self.address.ip().is_unspecified() {
-            true => SocketAddr::from((Ipv4Addr::LOCALHOST, self.address.port())),
-            false => self.address,
-        };
+        let address = dialled(self.address);
         let woken = TcpStream::connect_timeout(&address, Duration::from_secs(1));
         if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
             let _ = thread.join();
