@@ -12,7 +12,7 @@ use homing_protocol::{ConnectRequest, Empty, Record, RequestHeader, op, put_requ
 use crate::faults::frames::{Piece, Splitter, another, edit, storm};
 use crate::faults::lane::{Due, Lane, Mark};
 use crate::faults::plan::{Place, Plan};
-use crate::faults::rule::{Fault, Way};
+use crate::faults::rule::{Fault, TIME_MAX, Way};
 use crate::faults::tracker::{Seen, Session, Tracker};
 
 /// Frames up to this length are looked at as a whole.
@@ -160,9 +160,9 @@ impl Filter {
         self.begin(now, plan, 0);
     }
 
-    /// What every frame to the client is delayed by besides.
+    /// What every frame to the client is delayed by besides; a day at most, as by any fault.
     pub(crate) fn latency(&mut self, latency: Duration) {
-        self.to_client.latency = latency;
+        self.to_client.latency = latency.min(TIME_MAX);
     }
 
     fn begin(&mut self, now: Instant, plan: &Arc<Plan>, number: u64) {
@@ -260,7 +260,7 @@ impl Filter {
 
     /// The server has been spoken to.
     pub(crate) fn errand_done(&mut self, now: Instant) {
-        self.to_server.lane.open();
+        self.to_server.lane.go_on();
         self.release(now, Way::ToServer);
     }
 
@@ -433,7 +433,7 @@ impl Filter {
         if let Some(session) = &self.tracker.session {
             let errand = Errand::new(session, ends);
             self.actions.push_back(Action::Errand(errand));
-            self.to_server.lane.shut(None);
+            self.to_server.lane.hold();
         }
     }
 

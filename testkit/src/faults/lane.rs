@@ -39,6 +39,8 @@ pub(crate) struct Lane {
     /// Bytes that have entered the queue: where the next one stands in the stream.
     pub(crate) entered: u64,
     gate: Gate,
+    /// Something is to be done first that takes its time.
+    is_held: bool,
     /// Bytes in a second.
     rate: Option<u64>,
     /// When the rate lets the next bytes pass.
@@ -62,6 +64,7 @@ impl Lane {
             queued: 0,
             entered: 0,
             gate: Gate::Open,
+            is_held: false,
             rate: None,
             next_at: None,
             is_finished: false,
@@ -105,7 +108,7 @@ impl Lane {
 
     /// When something comes out next, if nothing else happens.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let (due, what) = self.queue.front()?;
+        let (due, what) = self.queue.front().filter(|_| !self.is_held)?;
         let gate = match self.gate {
             Gate::Open => *due,
             Gate::Shut(until) => until?,
@@ -125,13 +128,19 @@ impl Lane {
         self.gate = Gate::Shut(until);
     }
 
-    pub(crate) fn open(&mut self) {
-        self.gate = Gate::Open;
+    /// Nothing comes out until [`go_on`](Self::go_on), and then what would have without that.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        self.is_held = false;
     }
 
     /// Lets everything go that is held back; what was still to happen by a fault does not.
     pub(crate) fn mend(&mut self, now: Instant) {
-        self.open();
+        self.go_on();
+        self.gate = Gate::Open;
         (self.rate, self.next_at) = (None, None);
         self.queue
             .retain(|(_, what)| matches!(what, Due::Bytes(_) | Due::Mark(Mark::End)));

@@ -9,7 +9,7 @@ use crate::faults::text::FaultsError;
 pub(crate) const STORM_MAX: u32 = 100_000;
 
 /// The longest time that a fault may take.
-const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which way bytes go.
 ///

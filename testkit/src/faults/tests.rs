@@ -314,6 +314,21 @@ fn one_way_stalls_and_the_other_one_does_not() {
 }
 
 #[test]
+fn a_hang_outlasts_what_is_said_for_the_session_meanwhile() {
+    let mut rig = Rig::attached("expire at getData 2; hang to client at getData 1");
+    for xid in 1..3 {
+        rig.request(&request(xid, op::GET_DATA));
+    }
+    rig.heard();
+    assert!(matches!(rig.actions[..], [Action::Errand(_)]));
+    rig.reply(&reply(1, 1));
+    let now = rig.now;
+    rig.filter.errand_done(now);
+    rig.advance(SECOND);
+    assert_eq!(rig.heard(), b"");
+}
+
+#[test]
 fn one_way_ends_and_the_other_one_goes_on() {
     let mut rig = Rig::attached("half-close to client at getData 2");
     rig.got();
