@@ -215,12 +215,12 @@ impl FakeEnsemble {
     /// assert!(all_serve);
     /// ```
     pub fn wait_until(&self, limit: Duration, is_so: impl Fn(&mut Ensemble) -> bool) -> bool {
-        let end = Instant::now() + limit;
+        let end = Instant::now().checked_add(limit);
         loop {
             if self.with_ensemble(|ensemble, _| is_so(ensemble)) {
                 return true;
             }
-            if Instant::now() >= end {
+            if end.is_some_and(|end| end <= Instant::now()) {
                 return false;
             }
             thread::sleep(LOOK_INTERVAL);

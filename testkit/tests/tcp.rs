@@ -419,3 +419,21 @@ fn a_panic_while_looking_leaves_the_server_usable() {
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err());
     assert_eq!(Client::connect(&server).create("/a").unwrap().err, 0);
 }
+
+#[test]
+fn times_without_an_end_are_long_and_no_more() {
+    let server = FakeServer::builder()
+        .handshake_timeout(Duration::MAX)
+        .start()
+        .unwrap();
+    let mut client = Client::connect(&server);
+    server.latency(Duration::MAX);
+    client.send(op::PING, &Empty);
+    let end = Instant::now() + SOON;
+    while server.requests_received() == 0 && Instant::now() < end {
+        std::thread::yield_now();
+    }
+    // Its thread is there, and serves others.
+    server.latency(Duration::ZERO);
+    Client::connect(&server);
+}

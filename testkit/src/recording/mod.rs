@@ -238,7 +238,9 @@ fn seconds(text: &str) -> Option<Duration> {
         return None;
     }
     let nanos = format!("{fraction:0<9}").parse().ok()?;
-    Some(Duration::new(whole.parse().ok()?, nanos))
+    // More than a century would be no time to wait for.
+    let whole: u32 = whole.parse().ok()?;
+    Some(Duration::new(whole.into(), nanos))
 }
 
 /// Why a file is no recording, and in which line.
