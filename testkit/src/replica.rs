@@ -6,6 +6,7 @@
 //! stands behind it on the connection waits, so that replies keep their order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 
 use bytes::Bytes;
 use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
@@ -73,7 +74,6 @@ pub(crate) enum Deed {
 }
 
 /// A write with everything that its outcome depends on.
-#[derive(Debug)]
 pub(crate) struct Write {
     pub(crate) session: i64,
     identities: Identities,
@@ -83,7 +83,6 @@ pub(crate) struct Write {
     frame: Bytes,
 }
 
-#[derive(Debug)]
 enum Waiting {
     /// Something is on its way through the history, or to the leader and back.
     History {
@@ -95,6 +94,28 @@ enum Waiting {
     Request(Bytes),
     /// It has not been looked at, since the handshake is not yet answered.
     Unread(Bytes),
+}
+
+/// Without the request.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write")
+            .field("session", &self.session)
+            .field("xid", &self.xid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the frames: there may be a password in one that was not looked at.
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::History { .. } => "History",
+            Self::Sync(_) => "Sync",
+            Self::Request(_) => "Request",
+            Self::Unread(_) => "Unread",
+        })
+    }
 }
 
 impl Replica {
