@@ -48,7 +48,8 @@ pub enum Fate {
 /// are answered at once with what the member knows, and may be stale; what changes the state goes
 /// to the leader, gets its place in the history, and is applied by each member when its
 /// [lag](Self::set_lag) has passed. The client is answered when its own member has come so far.
-/// `sync` waits until the member has applied everything that there was when it was asked.
+/// `sync` waits until the member has applied everything that there was when it was asked; at the
+/// leader, as at a real one, it waits for nothing.
 ///
 /// It is driven as a [`Server`] is: inputs that name the member, then
 /// [`poll_output`](Self::poll_output) until there is nothing, then

@@ -69,7 +69,7 @@ impl Server {
                 // Whatever number the ping had, its answer has this one.
                 self.answer(connection, xid::PING, Ok(()), Reply::new());
             }
-            op if self.has_leader(session) && replica::is_for_all(op) => {
+            op if self.is_proposed(session, op) => {
                 self.propose(connection, session, RequestHeader { xid, op }, frame);
             }
             op::CLOSE_SESSION => {
@@ -410,7 +410,7 @@ impl Server {
                 Ok(())
             }
             op::SYNC => {
-                // There is no leader to catch up with.
+                // There is nobody to catch up with.
                 replica::sync(reader, reply)
             }
             op::MULTI_READ => self.multi_read(connection, reader, reply),

@@ -182,8 +182,18 @@ impl Server {
 
     /// Whether there is somebody else to ask, as there is for all sessions but those that only
     /// this member knows.
-    pub(crate) fn has_leader(&self, session: i64) -> bool {
+    fn has_leader(&self, session: i64) -> bool {
         self.replica.is_some() && !self.sessions.is_local(session)
+    }
+
+    /// Whether a request goes to the leader. To a leader a sync is a read, even with proposals that
+    /// no majority has: it knows of nobody who could have more.
+    pub(crate) fn is_proposed(&self, session: i64, op: i32) -> bool {
+        self.has_leader(session) && is_for_all(op) && !self.is_own_sync(op)
+    }
+
+    fn is_own_sync(&self, op: i32) -> bool {
+        op == op::SYNC && self.role() == Some(Role::Leading)
     }
 
     /// What it is to its ensemble, if it has one.
@@ -300,7 +310,7 @@ impl Server {
     /// behind it would overtake its own.
     fn is_to_wait(&self, connection: ConnectionId, op: i32, frame: &Bytes) -> bool {
         let mut body = Reader::new(frame);
-        is_local(op)
+        (is_local(op) || self.is_own_sync(op))
             && !self.config.unknown_operations.contains(&op)
             && self.is_authenticated(connection)
             && RequestHeader::read(&mut body).is_ok()
@@ -586,7 +596,7 @@ fn is_local(op: i32) -> bool {
 }
 
 /// What one member cannot do by itself.
-pub(crate) fn is_for_all(op: i32) -> bool {
+fn is_for_all(op: i32) -> bool {
     matches!(
         op,
         op::CREATE

@@ -322,6 +322,19 @@ fn a_leader_that_finds_its_majority_again_in_time_goes_on() {
 }
 
 #[test]
+fn a_leader_waits_for_nobody_in_a_sync() {
+    let mut rig = Rig::new();
+    rig.ensemble.set_sync_limit(SECOND);
+    let (writer, reader) = (rig.peer(2), rig.peer(2));
+    isolate(&mut rig, 2);
+    rig.send_create(writer, "/a", CreateMode::Persistent);
+    let own = rig.send_sync(writer, "/a");
+    let sync = rig.send_sync(reader, "/a");
+    assert_eq!(rig.xids(reader), [sync]);
+    assert_eq!(rig.xids(writer), [], "{own} stands behind a write");
+}
+
+#[test]
 fn others_can_be_elected_before_a_leader_notices() {
     let mut rig = Rig::new();
     rig.ensemble.set_sync_limit(NEVER);
