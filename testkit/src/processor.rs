@@ -92,7 +92,7 @@ impl Server {
             op::CHECK => self.check(now, caller, xid, reader),
             op::RECONFIG | DELETE_CONTAINER | CREATE_SESSION => {
                 match (self.stumbles(op, reader.clone()), op) {
-                    (Some(error), _) => self.stumble(now, connection, xid, error),
+                    (Some(error), _) => self.stumble(now, caller, xid, error),
                     // Unlike other writes this one is read before it takes a number.
                     (None, op::RECONFIG) => {
                         let result = Err(ErrorCode::MarshallingError);
@@ -251,8 +251,9 @@ impl Server {
     }
 
     /// An error that takes a number.
-    fn stumble(&mut self, now: Now, connection: ConnectionId, xid: i32, error: ErrorCode) {
-        if self.replica.is_some() {
+    fn stumble(&mut self, now: Now, caller: (ConnectionId, i64), xid: i32, error: ErrorCode) {
+        let (connection, session) = caller;
+        if self.has_leader(session) {
             return self.propose_refusal(connection, xid, error);
         }
         self.next_stamp(now);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use homing_protocol::{ConnectRequest, ErrorCode, ReplyHeader, op};
 
 use crate::journal::CloseReason;
+use crate::processor::DELETE_CONTAINER;
 use crate::reply;
 use crate::server::{ConnectionId, Now, Server};
 
@@ -126,6 +127,7 @@ pub(crate) fn is_refused(op: i32) -> bool {
             | op::CREATE_CONTAINER
             | op::CREATE_TTL
             | op::DELETE
+            | DELETE_CONTAINER
             | op::SET_DATA
             | op::SET_ACL
             | op::MULTI

@@ -182,7 +182,7 @@ impl Server {
 
     /// Whether there is somebody else to ask, as there is for all sessions but those that only
     /// this member knows.
-    fn has_leader(&self, session: i64) -> bool {
+    pub(crate) fn has_leader(&self, session: i64) -> bool {
         self.replica.is_some() && !self.sessions.is_local(session)
     }
 

@@ -447,6 +447,11 @@ fn a_minority_serves_reads_if_it_is_set_so() {
     assert_eq!(rig.set(local, "/a", b"").err(), -119);
     rig.send_sync(local, "/a");
     assert_eq!(rig.answer(local).err(), -119);
+    // What no client has a use for hangs nothing up: to reap a node, and to begin a session.
+    rig.send(local, 20, &Empty);
+    assert_eq!(rig.answer(local).err(), -119);
+    rig.send(local, -10, &Empty);
+    assert_eq!(rig.answer(local).err(), -5);
     // A session of the whole ensemble is not for it to serve.
     let end = rig.knock(0, &allowing(resume(peer, 0)));
     assert!(rig.is_closed(end));
