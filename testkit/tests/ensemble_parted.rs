@@ -471,6 +471,20 @@ fn a_minority_serves_reads_if_it_is_set_so() {
     assert_eq!(rig.ensemble.behind(0), 0);
 }
 
+/// It led on, beside the one that was elected, and its clients' writes went nowhere.
+#[test]
+fn an_election_ends_a_read_only_mode_that_a_test_has_asked_for() {
+    let mut rig = Rig::new();
+    let peer = rig.peer(2);
+    rig.act(|ensemble, now| ensemble.server(2).unwrap().set_read_only(now, true));
+    assert_eq!(modes(&mut rig), ["follower", "follower", "read-only"]);
+    assert!(rig.act(|ensemble, now| ensemble.elect(now, 0)));
+    rig.advance(ELECTION);
+    assert_eq!(modes(&mut rig), ["leader", "follower", "follower"]);
+    let peer = back(&mut rig, 2, peer);
+    rig.make(peer, &["/a"]);
+}
+
 #[test]
 fn a_leader_that_loses_its_majority_is_read_only_like_the_others() {
     let mut rig = Rig::with(3, |config| config.read_only_enabled = true);
