@@ -146,7 +146,8 @@ fn work(rig: &mut Rig, dice: &mut Dice, client: &mut Client) {
         9 => rig.send_get(peer, path, true),
         10 => rig.send_sync(peer, path),
         _ if dice.roll(8) == 0 => rig.send(peer, op::CLOSE_SESSION, &Empty),
-        // Unreadable: it takes a number nonetheless.
+        // Unreadable: it takes a number nonetheless, as does what clients have no use for.
+        _ if dice.roll(2) == 0 => rig.send(peer, -10, &Empty),
         _ => rig.send(peer, op::SET_DATA, &Raw(vec![0; 3])),
     };
     client.asked.push_back(xid);
