@@ -142,7 +142,7 @@ impl Challenge {
         first.update(b":");
         put_text(&mut first, password, self.is_utf8)?;
         let session = Session {
-            key: Key::new(first, &self.nonce, cnonce.as_bytes()),
+            key: Key::new(first, &self.nonce, cnonce.as_bytes(), None),
             nonce: &self.nonce,
             cnonce: cnonce.as_bytes(),
             uri: DIGEST_URI.as_bytes(),
@@ -192,6 +192,9 @@ pub struct Response {
     nonce: Vec<u8>,
     cnonce: Vec<u8>,
     nonce_count: Vec<u8>,
+    /// As whom it wants to act, which Java's clients say though it is who they are. It counts in
+    /// the arithmetic, and for nothing else: ZooKeeper goes by the user.
+    authzid: Option<Vec<u8>>,
     uri: Vec<u8>,
     response: Vec<u8>,
     qop: Option<Vec<u8>>,
@@ -206,7 +209,7 @@ impl Response {
     pub fn parse(token: &[u8]) -> Result<Self, DigestError> {
         let (mut user, mut realm, mut nonce, mut cnonce) = (None, None, None, None);
         let (mut nonce_count, mut uri, mut response) = (None, None, None);
-        let (mut qop, mut charset) = (None, None);
+        let (mut qop, mut charset, mut authzid) = (None, None, None);
         for directive in Directives::new(token)? {
             let (name, value) = directive?;
             match name.as_slice() {
@@ -219,6 +222,7 @@ impl Response {
                 b"response" => once("response", &mut response, value)?,
                 b"qop" => once("qop", &mut qop, value)?,
                 b"charset" => once("charset", &mut charset, value)?,
+                b"authzid" => once("authzid", &mut authzid, value)?,
                 _ => {}
             }
         }
@@ -235,6 +239,7 @@ impl Response {
             nonce: nonce.ok_or(DigestError::Missing("nonce"))?,
             cnonce: cnonce.ok_or(DigestError::Missing("cnonce"))?,
             nonce_count: nonce_count.ok_or(DigestError::Missing("nc"))?,
+            authzid,
             uri: uri.ok_or(DigestError::Missing("digest-uri"))?,
             response: response.ok_or(DigestError::Missing("response"))?,
             qop,
@@ -260,7 +265,7 @@ impl Response {
         first.update(b":");
         put_text(&mut first, password, self.is_utf8).ok()?;
         let session = Session {
-            key: Key::new(first, &self.nonce, &self.cnonce),
+            key: Key::new(first, &self.nonce, &self.cnonce, self.authzid.as_deref()),
             nonce: &self.nonce,
             cnonce: &self.cnonce,
             uri: &self.uri,
@@ -379,18 +384,19 @@ impl fmt::Display for DigestError {
 
 impl std::error::Error for DigestError {}
 
-/// What name, realm, password and nonces come to, in hexadecimal. As good as the password for
-/// this one exchange.
+/// What name, realm, password, nonces and, where it is said, the name to act under come to, in
+/// hexadecimal. As good as the password for this one exchange.
 struct Key([u8; 32]);
 
 impl Key {
     /// `first` has taken in name, realm and password.
-    fn new(first: Md5, nonce: &[u8], cnonce: &[u8]) -> Self {
+    fn new(first: Md5, nonce: &[u8], cnonce: &[u8], authzid: Option<&[u8]>) -> Self {
         let mut secret = first.finish();
         let mut md5 = Md5::new();
         md5.update(&secret);
         wipe(&mut secret);
-        for part in [b":", nonce, b":", cnonce] {
+        for part in [Some(nonce), Some(cnonce), authzid].into_iter().flatten() {
+            md5.update(b":");
             md5.update(part);
         }
         Self(hex(md5.finish()))
@@ -625,7 +631,7 @@ mod tests {
         first.update(b"chris:elwood.innosoft.com:secret");
         let (nonce, cnonce) = (b"OA6MG9tEQGm2hh", b"OA6MHXh6VqTrRk");
         let session = Session {
-            key: Key::new(first, nonce, cnonce),
+            key: Key::new(first, nonce, cnonce, None),
             nonce,
             cnonce,
             uri: b"imap/elwood.innosoft.com",

@@ -3,7 +3,7 @@
 //!
 //! | client | from Debian's package | what it does |
 //! | --- | --- | --- |
-//! | Java's `zkCli.sh` | `zookeeper` | the commands of `other_clients/zkcli.txt` and `quota.txt` |
+//! | Java's `zkCli.sh` | `zookeeper` | the commands of `other_clients/zkcli.txt` and `quota.txt`, and a few with SASL |
 //! | the C client's `cli_mt` | `zookeeper-bin` | those of `other_clients/cli_mt.txt` |
 //! | kazoo | `python3-kazoo` | its recipes, in `other_clients/recipes.py` |
 //!
@@ -17,17 +17,18 @@
 mod clients;
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::iter;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use clients::PATIENCE;
-use homing_testkit::{FakeServer, real};
+use homing_testkit::{FakeServer, SaslConfig, real};
 
 /// The transcripts of a client on both servers. `None` where something is not installed.
 fn transcripts(
@@ -82,18 +83,86 @@ fn java_s_command_line_runs_into_the_same_quotas() {
 fn java(commands: &'static str) {
     let run = |server: SocketAddr| {
         let output = clients::zkcli(server, commands);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let noise = |line: &&str| line.is_empty() || line.starts_with("SLF4J");
-        let lines = text.lines().filter(|line| !noise(line));
-        // Events are printed by another thread, between any two lines.
-        let (events, answers): (Vec<_>, Vec<_>) = lines
-            .filter(|line| *line != "WATCHER::")
-            .partition(|line| line.starts_with("WatchedEvent"));
-        answers.into_iter().chain(events).map(masked).collect()
+        in_order(String::from_utf8_lossy(&output.stdout).lines())
     };
     if let Some(both) = transcripts("zkCli.sh", clients::has_zkcli(), run) {
         assert_same(both, commands.lines().count());
     }
+}
+
+/// What Java's command line answered, and then the events: another thread prints them, between any
+/// two lines.
+fn in_order<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let noise = |line: &&str| line.is_empty() || line.starts_with("SLF4J");
+    let (events, answers): (Vec<_>, Vec<_>) = lines
+        .filter(|line| !noise(line) && *line != "WATCHER::")
+        .partition(|line| line.starts_with("WatchedEvent"));
+    answers.into_iter().chain(events).map(masked).collect()
+}
+
+/// It says as whom it wants to act, which our own client does not.
+#[test]
+fn java_s_command_line_logs_in_alike() {
+    if !clients::are_wanted("zkCli.sh", clients::has_zkcli()) || real::requirement().is_none() {
+        return;
+    }
+    let file = real::jaas_with_users(&[("bob", "secret"), ("bäb", "gehäim")]);
+    let real = real::ZooKeeper::builder().jaas(&file).start().unwrap();
+    let sasl = SaslConfig::new()
+        .user("bob", "secret")
+        .user("bäb", "gehäim");
+    let fake = FakeServer::builder()
+        .config(|config| config.sasl = Some(sasl))
+        .start()
+        .unwrap();
+    let rows = [
+        ("bob", "secret", "Created /of-bob"),
+        ("bäb", "gehäim", "state:SaslAuthenticated"),
+        ("bob", "wrong", "state:AuthFailed"),
+    ];
+    for (user, password, expected) in rows {
+        let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+        let jaas =
+            format!("Client {{\n{module} username=\"{user}\" password=\"{password}\";\n}};\n");
+        // This folder goes with the real server.
+        fs::write(real.folder().join("client.conf"), jaas).unwrap();
+        let run = |server| logged_in(server, real.folder());
+        let (of_real, of_fake) = (run(real.addr()), run(fake.addr()));
+        assert!(of_real.contains(expected), "{user}, {password}:\n{of_real}");
+        assert_same((of_real, of_fake), 4);
+    }
+}
+
+/// Runs a few commands once Java's command line knows whether it is let in, by the file
+/// `client.conf` in this folder.
+fn logged_in(server: SocketAddr, folder: &Path) -> String {
+    let commands = "whoami\ncreate /of-bob 1 sasl:bob:cdrwa\nget /of-bob\ngetAcl /of-bob\nquit\n";
+    let both_streams_in_one = format!("exec bash {} -server {server} 2>&1", clients::ZKCLI);
+    let mut client = Command::new("bash");
+    client
+        .args(["-c", &both_streams_in_one])
+        .current_dir(folder);
+    client.env("JVMFLAGS", "-Djava.security.auth.login.config=client.conf");
+    let (_child, mut stdin, lines) = talk_to(client);
+    let mut transcript = vec![];
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let is_settled = ["state:SaslAuthenticated", "state:AuthFailed"];
+                if is_settled.iter().any(|state| line.contains(state)) {
+                    stdin.write_all(commands.as_bytes()).unwrap();
+                }
+                transcript.push(line);
+            }
+            Err(RecvTimeoutError::Timeout) => panic!("it hangs behind {transcript:?}"),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    // Whether the last event is still printed is up to how fast the process ends, and where the
+    // address stands among the identities is up to a hash table.
+    let varies = |line: &str| line.contains("state:Closed") || line == "ip: 127.0.0.1";
+    let lines = transcript.iter().map(String::as_str);
+    in_order(lines.filter(|line| !varies(line)))
 }
 
 #[test]
@@ -145,18 +214,7 @@ fn converse(program: &str, server: SocketAddr, commands: &str) -> String {
     let mut client = Command::new("sh");
     let both_streams_in_one = format!("exec stdbuf -oL {program} -h {server} 2>&1");
     client.args(["-c", &both_streams_in_one]);
-    client.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = Killed(client.spawn().unwrap());
-    let mut stdin = child.0.stdin.take().unwrap();
-    let stdout = BufReader::new(child.0.stdout.take().unwrap());
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in stdout.lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let (_child, mut stdin, lines) = talk_to(client);
     // Sorted within one answer: events of other threads stand among its lines, and children come
     // in no order.
     let mut transcript = String::new();
@@ -188,6 +246,23 @@ fn converse(program: &str, server: SocketAddr, commands: &str) -> String {
     // What stands behind the last of these lines.
     collect("the rest", &|_| false);
     transcript
+}
+
+/// Starts a client whose lines are read as they come.
+fn talk_to(mut client: Command) -> (Killed, ChildStdin, Receiver<String>) {
+    client.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Killed(client.spawn().unwrap());
+    let stdin = child.0.stdin.take().unwrap();
+    let stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (child, stdin, lines)
 }
 
 /// A client that does not outlive its test.
