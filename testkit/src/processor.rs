@@ -1,6 +1,7 @@
 //! Requests: which operation is which, and what each answers.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_protocol::{
@@ -192,9 +193,8 @@ impl Server {
             return;
         };
         let (scheme, credentials) = (auth.scheme.as_deref(), auth.credentials.as_deref());
-        let result = known
-            .identities
-            .authenticate(scheme, credentials, super_digest);
+        let result =
+            Arc::make_mut(&mut known.identities).authenticate(scheme, credentials, super_digest);
         let header = ReplyHeader {
             xid,
             zxid: 0,

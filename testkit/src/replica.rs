@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
@@ -76,7 +78,7 @@ pub(crate) enum Deed {
 /// A write with everything that its outcome depends on.
 pub(crate) struct Write {
     pub(crate) session: i64,
-    identities: Identities,
+    identities: Arc<Identities>,
     rules: Rules,
     pub(crate) xid: i32,
     /// The whole request, its header included.
@@ -90,8 +92,9 @@ enum Waiting {
         cut: bool,
     },
     Sync(Bytes),
-    /// It can be answered when everything before it has been.
-    Request(Bytes),
+    /// It can be answered when everything before it has been, to whoever the client was when it
+    /// asked.
+    Request(Bytes, Arc<Identities>),
     /// It has not been looked at, since the handshake is not yet answered.
     Unread(Bytes),
 }
@@ -112,7 +115,7 @@ impl fmt::Debug for Waiting {
         f.write_str(match self {
             Self::History { .. } => "History",
             Self::Sync(_) => "Sync",
-            Self::Request(_) => "Request",
+            Self::Request(..) => "Request",
             Self::Unread(_) => "Unread",
         })
     }
@@ -298,8 +301,9 @@ impl Server {
         if !replica.is_waiting(connection) || !self.is_to_wait(connection, op, frame) {
             return true;
         }
-        if let Some(replica) = &mut self.replica {
-            replica.wait(connection, Waiting::Request(frame.clone()));
+        if let Some(known) = self.connections.get(&connection) {
+            let identities = Arc::clone(&known.identities);
+            self.wait(connection, Waiting::Request(frame.clone(), identities));
         }
         false
     }
@@ -338,7 +342,7 @@ impl Server {
                 };
                 let write = Write {
                     session,
-                    identities: known.identities.clone(),
+                    identities: Arc::clone(&known.identities),
                     rules: self.rules(),
                     xid,
                     frame: frame.clone(),
@@ -503,14 +507,21 @@ impl Server {
     /// Serves what has become the first in a connection's line.
     fn go_on(&mut self, now: Now, connection: ConnectionId) {
         while let Some(replica) = &mut self.replica
-            && let Some(Waiting::Request(_)) = replica.head(connection)
-            && let Some(Waiting::Request(frame)) = replica.pop(connection)
+            && let Some(Waiting::Request(..)) = replica.head(connection)
+            && let Some(Waiting::Request(frame, identities)) = replica.pop(connection)
         {
-            let Some(Stage::Attached(session)) = self.connections.get(&connection).map(|c| c.stage)
-            else {
+            let Some(known) = self.connections.get_mut(&connection) else {
                 return;
             };
+            let Stage::Attached(session) = known.stage else {
+                return;
+            };
+            let newest = mem::replace(&mut known.identities, identities);
             self.serve(now, (connection, session), &frame);
+            // No request that waits gives it another identity.
+            if let Some(known) = self.connections.get_mut(&connection) {
+                known.identities = newest;
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use homing_protocol::digest_md5::{Challenge, Response};
 use homing_protocol::{ErrorCode, Reader, ReplyHeader};
@@ -95,7 +96,7 @@ impl Server {
                 known.sasl = Exchange::Over;
                 name_and_proof.map(|(name, mut proof)| {
                     let is_super = config.super_user.as_deref() == Some(name.as_str());
-                    known.identities.add_sasl(&name, is_super);
+                    Arc::make_mut(&mut known.identities).add_sasl(&name, is_super);
                     if self.lies_in_sasl {
                         tamper(&mut proof);
                     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -182,7 +183,8 @@ pub struct Server {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) peer: IpAddr,
-    pub(crate) identities: Identities,
+    /// Shared with the requests that wait, and with writes on their way.
+    pub(crate) identities: Arc<Identities>,
     pub(crate) stage: Stage,
     pub(crate) sasl: Exchange,
     /// The server at this end of it has no quorum.
@@ -284,6 +286,7 @@ impl Server {
         let due = now.instant + self.config.handshake_timeout.min(NEVER);
         let mut identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
         identities.knows_x509 = self.config.x509;
+        let identities = Arc::new(identities);
         self.handshakes_due.insert((due, id));
         self.connections.insert(
             id,
@@ -345,7 +348,7 @@ impl Server {
     /// certificate.
     pub fn add_identity(&mut self, connection: ConnectionId, scheme: &str, name: &str) {
         if let Some(known) = self.connections.get_mut(&connection) {
-            known.identities.add_proved(scheme, name);
+            Arc::make_mut(&mut known.identities).add_proved(scheme, name);
         }
     }
 
@@ -605,7 +608,7 @@ impl Server {
         let (caller, settings) = match asker {
             Asker::Here(connection, session) => {
                 let identities = self.connections.get(&connection);
-                let identities = identities.map_or(&nobody, |connection| &connection.identities);
+                let identities = identities.map_or(&nobody, |connection| &*connection.identities);
                 let caller = Caller {
                     session,
                     identities,

@@ -12,6 +12,7 @@ use support::new_session;
 const SECOND: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::MAX;
 const NO_NODE: i32 = -101;
+const NO_AUTH: i32 = -102;
 
 fn lag(rig: &mut Rig, member: usize, lag: Duration) {
     rig.act(|ensemble, now| ensemble.set_lag(now, member, lag));
@@ -150,16 +151,64 @@ fn an_authentication_is_answered_at_once_and_holds_for_what_comes_after() {
     let peer = rig.peer(0);
     lag(&mut rig, 0, SECOND);
     let create = rig.send_create(peer, "/a", CreateMode::Persistent);
-    let mut auth = vec![0; 4];
-    for text in ["digest", "bob:secret"] {
-        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
-        auth.extend_from_slice(text.as_bytes());
-    }
-    let auth = rig.send(peer, op::AUTH, &support::Raw(auth));
+    let auth = rig.send(peer, op::AUTH, &digest("bob:secret"));
     let who = rig.send(peer, op::WHO_AM_I, &Empty);
     assert_eq!(rig.xids(peer), [auth]);
     rig.advance(SECOND);
     assert_eq!(rig.xids(peer), [create, who]);
+}
+
+#[test]
+fn a_read_that_waits_is_answered_to_whoever_the_client_was_when_it_asked() {
+    let mut rig = Rig::new();
+    let (owner, reader) = (rig.peer(1), rig.peer(0));
+    let auth = digest("bob:secret");
+    rig.send(owner, op::AUTH, &auth);
+    rig.take(owner.end);
+    let mine = Acl {
+        permissions: 31,
+        id: Id {
+            scheme: "auth".into(),
+            id: String::new(),
+        },
+    };
+    let create = Create {
+        path: "/of-bob".into(),
+        data: b"",
+        acl: &[mine],
+        mode: CreateMode::Persistent,
+    };
+    rig.send(owner, op::CREATE, &create);
+    assert_eq!(rig.answer(owner).err(), 0);
+
+    lag(&mut rig, 0, SECOND);
+    rig.send_create(reader, "/a", CreateMode::Persistent);
+    rig.send_get(reader, "/of-bob", false);
+    let auth = rig.send(reader, op::AUTH, &auth);
+    assert_eq!(rig.xids(reader), [auth]);
+    rig.advance(SECOND);
+    assert_eq!(errors(&mut rig, reader), [0, NO_AUTH], "it was nobody yet");
+    assert_eq!(rig.get(reader, "/of-bob", false).err(), 0);
+
+    rig.send_create(reader, "/b", CreateMode::Persistent);
+    rig.send_get(reader, "/of-bob", false);
+    rig.advance(SECOND);
+    assert_eq!(errors(&mut rig, reader), [0, 0]);
+}
+
+fn errors(rig: &mut Rig, peer: Peer) -> Vec<i32> {
+    let headers = rig.headers(peer);
+    headers.iter().map(|header| header.err).collect()
+}
+
+/// An authentication with a name and a password.
+fn digest(credentials: &str) -> support::Raw {
+    let mut auth = vec![0; 4];
+    for text in ["digest", credentials] {
+        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        auth.extend_from_slice(text.as_bytes());
+    }
+    support::Raw(auth)
 }
 
 #[test]
@@ -460,12 +509,7 @@ fn a_session_can_be_closed_twice_and_each_takes_a_number() {
 fn a_writers_identities_go_with_its_write() {
     let mut rig = Rig::new();
     let (owner, stranger) = (rig.peer(0), rig.peer(1));
-    let mut auth = vec![0; 4];
-    for text in ["digest", "bob:secret"] {
-        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
-        auth.extend_from_slice(text.as_bytes());
-    }
-    let auth = rig.send(owner, op::AUTH, &support::Raw(auth));
+    let auth = rig.send(owner, op::AUTH, &digest("bob:secret"));
     assert_eq!(rig.xids(owner), [auth]);
     let creator = Acl {
         permissions: 31,
