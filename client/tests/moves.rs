@@ -152,7 +152,7 @@ async fn a_client_follows_members_that_leave_and_join(backend: Backend) {
 /// user writes who they are.
 async fn a_client_follows_what_a_fake_server_tells(backend: Backend) {
     let digest = homing_protocol::digest::id_of("super:pw");
-    let server = FakeServer::builder().config(|config| config.super_digest = Some(digest));
+    let server = FakeServer::builder().config(|config| config.super_digest = Some(digest.into()));
     let server = server.start().unwrap();
     let ways: Vec<_> = (0..3).map(|_| Proxy::start(server.addr())).collect();
     let admin = backend.builder(&server.connect_string());

@@ -17,7 +17,7 @@ const PATH: &str = "/zookeeper/config";
 fn world_of(configure: impl FnOnce(&mut Config)) -> World {
     let mut world = world_with("10.0.0.1,10.0.0.2", configure);
     let mut config = ServerConfig::default();
-    config.super_digest = Some(digest::id_of("super:pw"));
+    config.super_digest = Some(digest::id_of("super:pw").into());
     *world.sim.server() = Server::new(config);
     world.shared.authentications.add(Arc::new(Authentication {
         scheme: "digest".into(),

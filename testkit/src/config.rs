@@ -1,5 +1,6 @@
 //! What can be set about a server.
 
+use std::fmt;
 use std::time::Duration;
 
 use homing_protocol::frame;
@@ -179,7 +180,7 @@ pub struct ServerConfig {
     pub ensemble: String,
     /// The digest that makes a connection a super user (`superDigest`): `super:` and the hash.
     /// `None`, so nobody is.
-    pub super_digest: Option<String>,
+    pub super_digest: Option<SuperDigest>,
     /// SASL, which a server has or has not. `None`, the default: it says yes and null to the first
     /// token of whoever tries it, as ZooKeeper does, and knows no ACL scheme `sasl`.
     pub sasl: Option<SaslConfig>,
@@ -197,6 +198,34 @@ pub struct ServerConfig {
     pub server_id: u8,
     /// The transaction that the server begins behind. 0.
     pub first_zxid: i64,
+}
+
+/// What makes a connection a super user; see [`ServerConfig::super_digest`]. It is shown nowhere.
+///
+/// ```
+/// let mut config = homing_testkit::ServerConfig::default();
+/// config.super_digest = Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".into());
+/// assert!(!format!("{config:?}").contains("D/InI"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct SuperDigest(String);
+
+impl SuperDigest {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Into<String>> From<S> for SuperDigest {
+    fn from(digest: S) -> Self {
+        Self(digest.into())
+    }
+}
+
+impl fmt::Debug for SuperDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SuperDigest([redacted])")
+    }
 }
 
 impl Default for ServerConfig {

@@ -102,7 +102,7 @@ pub mod real;
 pub mod recording;
 pub mod replay;
 
-pub use config::ServerConfig;
+pub use config::{ServerConfig, SuperDigest};
 pub use dialect::{Dialect, UnknownDialect};
 pub use ensemble::{Ensemble, Fate};
 pub use fake::{FakeServer, FakeServerBuilder};

@@ -9,6 +9,7 @@ use homing_protocol::{
 };
 
 use crate::acl::Identities;
+use crate::config::SuperDigest;
 use crate::cuts::Cut;
 use crate::journal::CloseReason;
 use crate::multi;
@@ -188,7 +189,8 @@ impl Server {
         let Ok(auth) = incoming::Auth::read(&mut reader) else {
             return self.close_because(connection, CloseReason::BadRequest);
         };
-        let super_digest = self.config.super_digest.as_deref();
+        let super_digest = self.config.super_digest.as_ref();
+        let super_digest = super_digest.map(SuperDigest::as_str);
         let Some(known) = self.connections.get_mut(&connection) else {
             return;
         };

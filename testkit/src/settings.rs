@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::SuperDigest;
 use crate::fake::FakeServerBuilder;
 use crate::fake_ensemble::FakeEnsembleBuilder;
 use crate::initial::InitialTree;
@@ -108,7 +109,7 @@ impl FakeServerBuilder {
     /// (`zookeeper.DigestAuthenticationProvider.superDigest`): `super:` and the hash, which
     /// [`homing_protocol::digest::id`] makes. Nobody is one.
     pub fn super_digest(mut self, digest: impl Into<String>) -> Self {
-        self.config.super_digest = Some(digest.into());
+        self.config.super_digest = Some(SuperDigest::from(digest));
         self
     }
 

@@ -3,6 +3,7 @@
 mod support;
 
 use homing_protocol::{Acl, Create, CreateMode, Id, Reader, Record, op, permission};
+use homing_testkit::{FakeServer, InitialNode, InitialTree};
 use support::{Answer, Peer, Raw, Rig, path_body};
 
 fn entry(permissions: i32, scheme: &str, id: &str) -> Acl {
@@ -293,4 +294,20 @@ fn an_id_may_hold_any_character() {
         get_acl(&mut rig, peer, "/n").unwrap()[0],
         "31 digest:\u{1F600}:x"
     );
+}
+
+#[test]
+fn no_hash_is_shown_that_a_server_was_given() {
+    let digest = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
+    let entry = Acl::digest("bob", "secret");
+    let hash = entry.id.id.trim_start_matches("bob:").to_owned();
+    let tree = InitialTree::new().node("/of-bob", InitialNode::new().acl(vec![entry]));
+    let builder = FakeServer::builder()
+        .super_digest(digest)
+        .tree(tree.clone());
+    let shown = format!("{builder:?}");
+    assert!(shown.contains("SuperDigest([redacted])") && shown.contains("bob:"));
+    for shown in [shown, format!("{tree:?}")] {
+        assert!(!shown.contains("xQJm") && !shown.contains(&hash), "{shown}");
+    }
 }
