@@ -553,6 +553,66 @@ fn a_proxy_does_what_its_script_says_and_tells_so() {
 }
 
 #[test]
+fn a_proxy_says_why_it_cannot_connect() {
+    let server = FakeServer::start();
+    // Its port is kept, and nobody listens there.
+    server.faults("refuse".parse().unwrap());
+    let upstream = server.connect_string();
+    let (mut child, connect) = proxy(&["-v"], &upstream);
+    let mut socket = TcpStream::connect(&connect).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut status = String::new();
+    child.stderr.unwrap().read_to_string(&mut status).unwrap();
+    let why = format!("connection 1: cannot connect to {upstream}: Connection refused");
+    assert!(status.contains(&why), "{status}");
+    let over = "connection 1: closed by the proxy, which reaches no server; ";
+    assert!(status.contains(over), "{status}");
+}
+
+/// Lines on standard error of a proxy that may have so many descriptors and gets more connections,
+/// until one of them says that there are none left.
+fn shortage(descriptors: usize, upstream: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_homing-testkit");
+    let script = format!(
+        "ulimit -n {descriptors}; exec {program} proxy -v --listen 127.0.0.1:0 --upstream {upstream}"
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let connect = line.trim_end().rsplit(' ').next().unwrap();
+    let sockets = [(); 32].map(|()| TcpStream::connect(connect).unwrap());
+    let stderr = child.stderr.take().unwrap();
+    let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+    let short = lines.find(|line| line.contains("Too many open files"));
+    signal(&child, "-INT");
+    drop(sockets);
+    // What it says meanwhile must have somewhere to go.
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    short.unwrap()
+}
+
+#[test]
+fn a_proxy_says_that_it_has_no_descriptor_left() {
+    let server = FakeServer::start();
+    let upstream = server.connect_string();
+    // Each connection takes two: with one number the first is missing, with the other the second.
+    let mut lines = [24, 25].map(|descriptors| shortage(descriptors, &upstream));
+    lines.sort_by_key(|line| line.contains("cannot connect"));
+    assert!(lines[0].contains(": cannot accept it yet: "), "{lines:?}");
+    let why = format!(": cannot connect to {upstream}: ");
+    assert!(lines[1].contains(&why), "{lines:?}");
+}
+
+#[test]
 fn faults_come_from_a_file_too() {
     let path = std::env::temp_dir().join(format!("homing-faults-{}.txt", std::process::id()));
     std::fs::write(&path, "# all of it\ncut\n").unwrap();

@@ -254,3 +254,24 @@ fn help_tells_what_becomes_of_secrets() {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
 }
+
+#[test]
+fn a_recorder_says_why_it_cannot_connect() {
+    let file = Scratch::new("unreachable");
+    let server = FakeServer::start();
+    // Its port is kept, and nobody listens there.
+    server.faults("refuse".parse().unwrap());
+    let upstream = server.connect_string();
+    let record = ["record", "--listen", "127.0.0.1:0", "--upstream", &upstream];
+    let (mut child, _, address) = start(&[&record[..], &["--out", file.path()]].concat());
+    let mut socket = TcpStream::connect(&address).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+    signal(&child, "-INT");
+    assert!(child.wait().unwrap().success());
+    let mut status = String::new();
+    child.stderr.unwrap().read_to_string(&mut status).unwrap();
+    let why = format!("connection 1: cannot connect to {upstream}: Connection refused");
+    assert!(status.starts_with(&why), "{status}");
+    let recording = std::fs::read_to_string(file.path()).unwrap();
+    assert!(!recording.contains("refused"), "{recording}");
+}

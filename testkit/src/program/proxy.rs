@@ -96,6 +96,14 @@ impl Status {
         let figures = self.connections.entry(number).or_default();
         match &seen.what {
             Sight::Opened(from) => say(format_args!("connection {number}: from {from}")),
+            Sight::NotAccepted(error) => {
+                say(format_args!(
+                    "connection {number}: cannot accept it yet: {error}"
+                ));
+            }
+            Sight::Unreachable(address, error) => say(format_args!(
+                "connection {number}: cannot connect to {address}: {error}"
+            )),
             Sight::Frame(way, frame) => {
                 let count = figures.of(*way);
                 count.frames += 1;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use clap::Args;
-use homing_testkit::Proxy;
 use homing_testkit::recording::{Recorder, Recording};
+use homing_testkit::{Observed, Proxy, Sight};
 
 /// The subcommand `record`.
 #[derive(Debug, Args)]
@@ -62,10 +62,14 @@ impl Record {
                 let _ = sender.send(End::Failed(error));
             }
         };
+        let mut record = self.recorder().observer(sink);
         let (listen, upstream) = (self.listen, &self.upstream);
         let proxy = Proxy::builder()
             .listen(listen)
-            .observe(self.recorder().observer(sink))
+            .observe(move |seen| {
+                complain(seen);
+                record(seen);
+            })
             .start(upstream.as_str())
             .map_err(|error| {
                 format!("cannot listen on {listen} in front of {upstream}: {error}")
@@ -114,6 +118,27 @@ impl Record {
         };
         said.map_err(|error| format!("cannot say where it listens: {error}"))
     }
+}
+
+/// Says on standard error what no recording has: why a connection came to nothing.
+fn complain(seen: &Observed<'_>) {
+    let number = seen.connection;
+    // Where nobody reads it, the recording goes on.
+    let _ = match seen.what {
+        Sight::NotAccepted(error) => {
+            writeln!(
+                io::stderr(),
+                "connection {number}: cannot accept it yet: {error}"
+            )
+        }
+        Sight::Unreachable(address, error) => {
+            writeln!(
+                io::stderr(),
+                "connection {number}: cannot connect to {address}: {error}"
+            )
+        }
+        _ => Ok(()),
+    };
 }
 
 /// A file with secrets is for its owner alone.

@@ -1,6 +1,7 @@
 //! What a fault wants said to the server over a connection of its own.
 
 use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mio::net::TcpStream;
@@ -10,6 +11,9 @@ use crate::faults::Errand;
 /// More than any answer to an errand has.
 const ANSWER_MAX: usize = 64 << 10;
 
+/// How long an errand takes at most: the link waits for it, and the server may never answer.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A connection on an errand.
 #[derive(Debug)]
 pub(crate) struct Runner {
@@ -17,21 +21,24 @@ pub(crate) struct Runner {
     errand: Errand,
     left: Bytes,
     answer: BytesMut,
+    /// When it is in vain.
+    pub(crate) give_up: Instant,
 }
 
 impl Runner {
-    pub(crate) fn new(stream: TcpStream, errand: Errand) -> Self {
+    pub(crate) fn new(now: Instant, stream: TcpStream, errand: Errand) -> Self {
         Self {
             stream,
             left: errand.request.clone(),
             errand,
             answer: BytesMut::new(),
+            give_up: now + TIME_MAX,
         }
     }
 
     /// Goes on, and says whether it is done: answered, or in vain.
-    pub(crate) fn turn(&mut self, scratch: &mut [u8]) -> bool {
-        if matches!(self.stream.take_error(), Ok(Some(_)) | Err(_)) {
+    pub(crate) fn turn(&mut self, now: Instant, scratch: &mut [u8]) -> bool {
+        if now >= self.give_up || matches!(self.stream.take_error(), Ok(Some(_)) | Err(_)) {
             return true;
         }
         if self.stream.peer_addr().is_err() {
@@ -60,5 +67,29 @@ impl Runner {
                 _ => return true,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_never_answers_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let errand = Errand {
+            request: Bytes::from_static(b"ruok"),
+            answers: 1,
+        };
+        let now = Instant::now();
+        let mut runner = Runner::new(now, TcpStream::from_std(stream), errand);
+        let mut turn = |now| runner.turn(now, &mut [0; 64]);
+        assert!(!turn(now));
+        assert!(!turn(now + TIME_MAX - Duration::from_millis(1)));
+        assert!(turn(now + TIME_MAX));
     }
 }

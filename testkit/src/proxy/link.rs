@@ -224,10 +224,20 @@ impl Link {
 
     /// Writes at both ends, and says who has closed it if it is over.
     fn write(&mut self, now: Instant) -> Option<Closer> {
-        let is_broken = self.client.write().is_err() || self.server.write().is_err();
+        let gone = self.deliver();
         let is_over = self.client.is_over() && self.server.is_over();
         let is_late = self.over_by.is_some_and(|by| by <= now);
-        (is_broken || is_over || is_late).then(|| self.closer.unwrap_or(Closer::Client))
+        let closer = self.closer.or(gone);
+        (gone.is_some() || is_over || is_late).then(|| closer.unwrap_or(Closer::Client))
+    }
+
+    /// Writes at both ends, and says which peer is gone.
+    fn deliver(&mut self) -> Option<Closer> {
+        if self.client.write().is_err() {
+            return Some(Closer::Client);
+        }
+        let is_gone = self.server.write().is_err();
+        is_gone.then_some(Closer::Server)
     }
 
     fn cut(&mut self, now: Instant) {
@@ -245,5 +255,46 @@ impl Link {
             let _ = SockRef::from(&end.stream).set_linger(Some(Duration::ZERO));
         }
         Turn::Over(Closer::Fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::faults::Plan;
+
+    /// An end, and what is at the other side of it.
+    fn end() -> (End, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        (End::new(TcpStream::from_std(near), true), far)
+    }
+
+    #[test]
+    fn whoever_cannot_be_written_to_has_closed_it() {
+        for whose in [Closer::Client, Closer::Server] {
+            let ((client, far_client), (server, far_server)) = (end(), end());
+            let now = Instant::now();
+            let filter = Filter::new(now, &Arc::new(Plan::default()), None);
+            let mut link = Link::new(client, server, filter);
+            let (end, mut speaker) = match whose {
+                Closer::Client => (&link.client, &far_server),
+                _ => (&link.server, &far_client),
+            };
+            end.stream.shutdown(Shutdown::Write).unwrap();
+            speaker.write_all(b"ruok").unwrap();
+            let over = loop {
+                match link.turn(now, &mut [0; 64]) {
+                    Turn::Over(closer) => break closer,
+                    _ => (link.client.is_readable, link.server.is_readable) = (true, true),
+                }
+            };
+            assert_eq!(over, whose);
+        }
     }
 }

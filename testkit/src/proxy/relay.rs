@@ -52,6 +52,8 @@ pub(crate) struct Relay {
     acceptable: bool,
     /// When to try again to accept.
     accept_after: Option<Instant>,
+    /// It has been said that nothing can be accepted.
+    is_short: bool,
     /// By their numbers, from 1 since the proxy was made.
     links: BTreeMap<u64, Link>,
     /// On behalf of the link of that number.
@@ -83,6 +85,7 @@ impl Relay {
             address: None,
             acceptable: false,
             accept_after: None,
+            is_short: false,
             links: BTreeMap::new(),
             errands: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -184,6 +187,9 @@ impl Relay {
         let due = self.links.iter();
         let due = due.filter(|(_, link)| link.next_deadline().is_some_and(|due| due <= now));
         self.busy.extend(due.map(|(number, _)| *number));
+        let late = self.errands.iter();
+        let late = late.filter(|(_, runner)| runner.give_up <= now);
+        self.busy.extend(late.map(|(number, _)| *number));
         for number in std::mem::take(&mut self.busy) {
             self.serve(now, number);
         }
@@ -218,8 +224,12 @@ impl Relay {
                 // A client that has given up already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
+                Err(error) => {
                     self.accept_after = Some(now + ACCEPT_RETRY);
+                    if !std::mem::replace(&mut self.is_short, true) {
+                        let next = self.accepted.load(Ordering::Relaxed) + 1;
+                        self.observe(now, next, Sight::NotAccepted(&error));
+                    }
                     return;
                 }
             }
@@ -227,16 +237,19 @@ impl Relay {
     }
 
     fn admit(&mut self, now: Instant, mut stream: TcpStream, peer: SocketAddr) {
+        self.is_short = false;
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let mut filter = Filter::new(now, &self.plan, None);
         if self.observer.is_some() {
             filter.observe();
         }
         self.observe(now, number, Sight::Opened(peer));
-        let server = self.dial(number, 0);
+        let server = self.dial(now, number, 0);
         // A socket that cannot be set up is one that its peer has closed.
         let is_ready = stream.set_nodelay(true).is_ok()
-            && self.register(&mut stream, token(number, Who::Client));
+            && self
+                .register(&mut stream, token(number, Who::Client))
+                .is_ok();
         match server {
             Some((dialled, server)) if is_ready => {
                 let mut link = Link::new(End::new(stream, true), server, filter);
@@ -245,30 +258,38 @@ impl Relay {
                 self.busy.insert(number);
             }
             Some(_) => self.observe(now, number, Sight::Closed(Closer::Client)),
-            None => self.observe(now, number, Sight::Closed(Closer::Server)),
+            None => self.observe(now, number, Sight::Closed(Closer::NoServer)),
         }
     }
 
     /// Begins a connection to the server, at the first address from there on where that goes.
-    fn dial(&self, number: u64, from: usize) -> Option<(usize, End)> {
-        let addresses = self.upstream.iter().enumerate().skip(from);
-        let mut ends = addresses.filter_map(|(at, address)| {
-            let mut stream = TcpStream::connect(*address).ok()?;
-            self.register(&mut stream, token(number, Who::Server))
-                .then(|| (at, End::new(stream, false)))
-        });
-        ends.next()
+    fn dial(&mut self, now: Instant, number: u64, from: usize) -> Option<(usize, End)> {
+        let mut at = from;
+        while let Some(address) = self.upstream.get(at).copied() {
+            match self.begin(address, token(number, Who::Server)) {
+                Ok(stream) => return Some((at, End::new(stream, false))),
+                Err(error) => self.observe(now, number, Sight::Unreachable(address, &error)),
+            }
+            at += 1;
+        }
+        None
     }
 
-    fn register(&self, stream: &mut TcpStream, token: Token) -> bool {
+    /// Begins a connection, which may fail later too.
+    fn begin(&self, address: SocketAddr, token: Token) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        self.register(&mut stream, token)?;
+        Ok(stream)
+    }
+
+    fn register(&self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(stream, token, both);
-        registered.is_ok()
+        self.poll.registry().register(stream, token, both)
     }
 
     /// Lets a link and its errand go on.
     fn serve(&mut self, now: Instant, number: u64) {
-        let is_done = |runner: &mut Runner| runner.turn(&mut self.scratch);
+        let is_done = |runner: &mut Runner| runner.turn(now, &mut self.scratch);
         if self.errands.get_mut(&number).is_some_and(is_done) {
             self.errands.remove(&number);
             if let Some(link) = self.links.get_mut(&number) {
@@ -306,17 +327,19 @@ impl Relay {
             return true;
         }
         let stream = &link.server.stream;
-        let has_failed = matches!(stream.take_error(), Ok(Some(_)) | Err(_));
-        if !has_failed {
+        let (Ok(Some(error)) | Err(error)) = stream.take_error() else {
             link.server.is_connected = stream.peer_addr().is_ok();
             if link.server.is_connected {
                 let _ = stream.set_nodelay(true);
             }
             return true;
+        };
+        let dialled = link.dialled;
+        if let Some(address) = self.upstream.get(dialled).copied() {
+            self.observe(now, number, Sight::Unreachable(address, &error));
         }
-        let next = link.dialled + 1;
-        let Some((dialled, server)) = self.dial(number, next) else {
-            self.close(now, number, Closer::Server);
+        let Some((dialled, server)) = self.dial(now, number, dialled + 1) else {
+            self.close(now, number, Closer::NoServer);
             return false;
         };
         if let Some(link) = self.links.get_mut(&number) {
@@ -329,15 +352,13 @@ impl Relay {
         let Some(link) = self.links.get_mut(&number) else {
             return;
         };
-        let address = self.upstream.get(link.dialled);
-        let stream = address.and_then(|address| TcpStream::connect(*address).ok());
-        let Some(mut stream) = stream else {
-            // In vain: it is over before it began.
-            return link.filter.errand_done(now);
-        };
-        if self.register(&mut stream, token(number, Who::Errand)) {
-            self.errands.insert(number, Runner::new(stream, errand));
+        let address = self.upstream.get(link.dialled).copied();
+        let begin = |address| self.begin(address, token(number, Who::Errand)).ok();
+        if let Some(stream) = address.and_then(begin) {
+            self.errands
+                .insert(number, Runner::new(now, stream, errand));
         } else if let Some(link) = self.links.get_mut(&number) {
+            // In vain: it is over before it began.
             link.filter.errand_done(now);
         }
     }
@@ -381,7 +402,8 @@ impl Relay {
             return Some(Duration::ZERO);
         }
         let links = self.links.values().filter_map(Link::next_deadline);
-        let due = links.chain(self.accept_after).min()?;
+        let errands = self.errands.values().map(|runner| runner.give_up);
+        let due = links.chain(errands).chain(self.accept_after).min()?;
         Some(due.saturating_duration_since(now))
     }
 }

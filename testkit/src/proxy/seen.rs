@@ -1,6 +1,7 @@
 //! What an observer is shown of a proxy's connections.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -44,6 +45,11 @@ pub struct Observed<'a> {
 pub enum Sight<'a> {
     /// It was accepted from this address.
     Opened(SocketAddr),
+    /// No connection can be accepted, which is tried again: shown once until one can be. Its number
+    /// is that of the one to come.
+    NotAccepted(&'a io::Error),
+    /// The server cannot be reached at this address. Its next one is tried, if it has any.
+    Unreachable(SocketAddr, &'a io::Error),
     /// A whole frame has come in, shown without its length. The first one each way is the
     /// handshake's.
     Frame(Way, &'a Bytes),
@@ -65,8 +71,10 @@ pub enum Sight<'a> {
 pub enum Closer {
     /// Its client.
     Client,
-    /// The server behind the proxy, which may not be there at all.
+    /// The server behind the proxy.
     Server,
+    /// The proxy, since it cannot reach the server: [`Sight::Unreachable`] said why.
+    NoServer,
     /// A fault of the script.
     Fault,
     /// The proxy, since somebody has told it to.
@@ -78,6 +86,7 @@ impl fmt::Display for Closer {
         f.write_str(match self {
             Self::Client => "the client",
             Self::Server => "the server",
+            Self::NoServer => "the proxy, which reaches no server",
             Self::Fault => "a fault",
             Self::Proxy => "the proxy",
         })

@@ -114,11 +114,13 @@ impl Recorder {
                 self.bytes(at, connection, way, &whole)
             }
             Sight::Raw(way, bytes) => self.bytes(at, connection, way, bytes),
+            // Neither is anything that one side said.
+            Sight::NotAccepted(_) | Sight::Unreachable(..) => Vec::new(),
             Sight::Ended(way) => self.ended(at, connection, way),
             Sight::Closed(closer) => {
                 let ways = match closer {
                     Closer::Client => vec![Way::ToServer, Way::ToClient],
-                    Closer::Server => vec![Way::ToClient, Way::ToServer],
+                    Closer::Server | Closer::NoServer => vec![Way::ToClient, Way::ToServer],
                     _ => Vec::new(),
                 };
                 let left = ways

@@ -1,13 +1,14 @@
 //! What a proxy is besides its faults.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use homing_protocol::{CreateMode, RequestHeader};
 use homing_testkit::{FakeServer, Proxy, Sight};
+use socket2::{Domain, Socket, Type};
 
 use crate::peer::{Peer, SOON};
 use crate::until;
@@ -47,6 +48,63 @@ fn whoever_has_no_server_is_closed() {
     assert!(peer.hear().is_over());
     server.restart().unwrap();
     Peer::connect(proxy.addr());
+}
+
+/// What a proxy with these addresses says of connections that cannot be made or are over, when
+/// one has come and gone.
+fn complaints(upstream: &[SocketAddr]) -> Vec<String> {
+    let (sender, seen) = mpsc::channel();
+    let proxy = Proxy::builder()
+        .observe(move |seen| {
+            let line = match &seen.what {
+                Sight::Unreachable(address, error) => format!("{address}: {:?}", error.kind()),
+                Sight::Closed(closer) => format!("closed by {closer}"),
+                _ => return,
+            };
+            sender.send(line).unwrap();
+        })
+        .start(upstream)
+        .unwrap();
+    let mut socket = TcpStream::connect(proxy.addr()).unwrap();
+    // It may be closed already, and is reset if nobody has read that.
+    let _ = socket.write_all(b"ruok");
+    let _ = socket.read_to_end(&mut Vec::new());
+    drop(socket);
+    let mut lines = Vec::new();
+    while !lines
+        .last()
+        .is_some_and(|line: &String| line.starts_with("closed"))
+    {
+        lines.push(seen.recv_timeout(SOON).unwrap());
+    }
+    lines
+}
+
+#[test]
+fn why_a_server_cannot_be_reached_is_seen() {
+    // Both hold their ports, and nobody listens there.
+    let nobody = [(); 2].map(|()| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).unwrap();
+        socket
+    });
+    let nobody_at = nobody.each_ref().map(|socket| {
+        let address = socket.local_addr().unwrap();
+        address.as_socket().unwrap()
+    });
+    let refused = nobody_at.map(|address| format!("{address}: ConnectionRefused"));
+    let over = "closed by the proxy, which reaches no server".to_owned();
+    assert_eq!(
+        complaints(&nobody_at),
+        [refused[0].clone(), refused[1].clone(), over]
+    );
+    let server = FakeServer::start();
+    let over = "closed by the server".to_owned();
+    assert_eq!(
+        complaints(&[nobody_at[0], server.addr()]),
+        [refused[0].clone(), over]
+    );
 }
 
 #[test]
