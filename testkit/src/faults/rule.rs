@@ -89,7 +89,7 @@ pub enum Fault {
     /// Everything takes so much longer, or, at a point, one frame and what is behind it. Where the
     /// two differ, each frame is delayed by its own time in between. Order stays.
     Delay(RangeInclusive<Duration>),
-    /// So many bytes pass in a second; 0 counts as 1.
+    /// So many bytes pass in a second, 1 at least.
     Throttle(u64),
     /// One byte is another: that at the point, or any one of a frame's but its length.
     Corrupt,
@@ -424,11 +424,11 @@ impl Rule {
         self
     }
 
-    /// Strikes with this probability, between 0 and 1 and to a millionth, wherever it could. The
+    /// Strikes with this probability, a millionth to 1 and to a millionth, wherever it could. The
     /// dice are the script's [seed](crate::faults::Faults::seed).
     pub fn chance(mut self, probability: f64) -> Self {
         let millionths = (probability.clamp(0.0, 1.0) * f64::from(CERTAIN)).round();
-        // A NaN never strikes.
+        // A NaN never strikes, which the check refuses.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -439,7 +439,7 @@ impl Rule {
         self
     }
 
-    /// Strikes so many times, over all connections, and never again.
+    /// Strikes so many times, once at least, over all connections, and never again.
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
@@ -468,6 +468,9 @@ impl Rule {
         }
         if matches!((&self.fault, &point), (Fault::Delay(_), Point::Byte(_))) {
             return wrong("delays frames: say \"at\" with a frame, or nothing for all");
+        }
+        if let Some(what) = self.never() {
+            return wrong(what);
         }
         if matches!(point, Point::Frame { nth: Some(0), .. }) {
             return wrong("frames are counted from 1");
@@ -501,12 +504,30 @@ impl Rule {
                 wrong("has a path that begins with / and has no space, ; or # in it")
             }
             Fault::Delay(range) if range.is_empty() => wrong("ends before it begins"),
-            fault if fault.time() > TIME_MAX => wrong("takes a day at most"),
-            _ if self.connections == Connections::Every(0) => {
-                wrong("connections are counted from 1: there is no 0th")
-            }
+            fault if fault.time() > TIME_MAX => wrong("is too long: it takes a day at most"),
             _ => Ok(()),
         }
+    }
+
+    /// Why it strikes nowhere or changes nothing, whatever the fault.
+    fn never(&self) -> Option<&'static str> {
+        match &self.connections {
+            Connections::Every(0) => {
+                return Some("connections are counted from 1: there is no 0th");
+            }
+            Connections::Range(range) if range.is_empty() => {
+                return Some("its connections end before they begin: say the lower one first");
+            }
+            _ => {}
+        }
+        if self.times == Some(0) {
+            return Some("never strikes: 0 times is not at all, so leave it out");
+        }
+        if self.chance == 0 {
+            return Some("never strikes: the least probability is 0.0001%; or leave it out");
+        }
+        let passes_nothing = self.fault == Fault::Throttle(0);
+        passes_nothing.then_some("lets nothing pass: say \"stall\", or 1 byte a second at least")
     }
 }
 

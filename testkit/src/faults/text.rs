@@ -1,5 +1,6 @@
 //! Scripts as text: reading them, writing them, and saying what is wrong with one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::iter::Peekable;
 use std::str::FromStr;
@@ -71,6 +72,7 @@ impl FromStr for Faults {
             .map(|line| line.split_once('#').map_or(line, |(code, _)| code));
         let items = lines.flat_map(|line| line.split(';')).map(str::trim);
         let mut items = items.filter(|item| !item.is_empty()).zip(1..);
+        let mut has_seed = false;
         items.try_fold(Self::new(), |faults: Self, (text, item)| {
             let located = |error| FaultsError {
                 item,
@@ -81,6 +83,10 @@ impl FromStr for Faults {
             if words.take("seed") {
                 let seed = words.number("a number: \"seed 42\"").map_err(located)?;
                 words.end().map_err(located)?;
+                if std::mem::replace(&mut has_seed, true) {
+                    let what = "a script has one seed, and there is one above";
+                    return wrong(Some("seed"), what).map_err(located);
+                }
                 return Ok(faults.seed(seed));
             }
             let rule = words.rule().map_err(located)?;
@@ -100,30 +106,58 @@ impl<'a> Words<'a> {
 
     fn rule(&mut self) -> Result<Rule, FaultsError> {
         let mut rule = Rule::from(self.fault()?);
+        let mut said = BTreeSet::new();
+        let mut before = self.0.clone();
         while let Some(clause) = self.0.next() {
-            match clause {
-                "to" => {
-                    rule.way = Some(match self.0.next() {
-                        Some("server") => Way::ToServer,
-                        Some("client") => Way::ToClient,
-                        other => return wrong(other, "expected \"client\" or \"server\""),
-                    });
-                }
-                "at" => rule.point = Some(self.point()?),
-                "on" => rule.connections = self.connections()?,
-                "with" => rule.chance = self.chance()?,
-                "once" => rule.times = Some(1),
-                count if count.parse::<u64>().is_ok() && self.take("times") => {
-                    rule.times = count.parse().ok();
-                }
-                other => {
-                    let what = "expected \"to client\", \"to server\", \"at …\", \"on …\", \
-                                \"with 10%\", \"once\" or \"3 times\"";
-                    return wrong(Some(other), what);
-                }
+            let what = self.clause(clause, &mut rule)?;
+            if !said.insert(what) {
+                let taken = before.len() - self.0.len();
+                let clause: Vec<_> = before.take(taken).collect();
+                let what = format!("{what} has been said already: another fault is another item");
+                return wrong(Some(&clause.join(" ")), &what);
             }
+            before = self.0.clone();
         }
         Ok(rule)
+    }
+
+    /// One of the clauses behind a fault, and what it says of it.
+    fn clause(&mut self, clause: &str, rule: &mut Rule) -> Result<&'static str, FaultsError> {
+        match clause {
+            "to" => {
+                rule.way = Some(match self.0.next() {
+                    Some("server") => Way::ToServer,
+                    Some("client") => Way::ToClient,
+                    other => return wrong(other, "expected \"client\" or \"server\""),
+                });
+                Ok("the way")
+            }
+            "at" => {
+                rule.point = Some(self.point()?);
+                Ok("the point")
+            }
+            "on" => {
+                rule.connections = self.connections()?;
+                Ok("on which connections")
+            }
+            "with" => {
+                rule.chance = self.chance()?;
+                Ok("the probability")
+            }
+            "once" => {
+                rule.times = Some(1);
+                Ok("how often")
+            }
+            count if is_number(count) && self.take("times") => {
+                rule.times = Some(number(Some(count), "how often: \"3 times\"")?);
+                Ok("how often")
+            }
+            other => {
+                let what = "expected \"to client\", \"to server\", \"at …\", \"on …\", \
+                            \"with 10%\", \"once\" or \"3 times\"";
+                wrong(Some(other), what)
+            }
+        }
     }
 
     fn fault(&mut self) -> Result<Fault, FaultsError> {
@@ -186,14 +220,14 @@ impl<'a> Words<'a> {
     }
 
     fn change(&mut self, name: &str) -> Result<Change, FaultsError> {
-        let word = self.0.next();
-        let change = word.and_then(|word| match word.strip_prefix('=') {
-            Some(number) => small(number).map(Change::To),
-            None if word.starts_with(['+', '-']) => small(word).map(Change::By),
-            None => None,
-        });
-        let what = || format!("expected a change: \"{name} +1\", \"{name} -1\" or \"{name} =7\"");
-        change.map_or_else(|| wrong(word, &what()), Ok)
+        let what = format!("a change: \"{name} +1\", \"{name} -1\" or \"{name} =7\"");
+        match self.0.next() {
+            Some(word) if word.starts_with(['+', '-']) => number(Some(word), &what).map(Change::By),
+            Some(word) if word.starts_with('=') => {
+                number(word.strip_prefix('='), &what).map(Change::To)
+            }
+            other => wrong(other, &format!("expected {what}")),
+        }
     }
 
     fn point(&mut self) -> Result<Point, FaultsError> {
@@ -223,37 +257,32 @@ impl<'a> Words<'a> {
         };
         Ok(Point::Frame {
             kind,
-            nth: self.maybe_nth(),
+            nth: self.maybe_nth()?,
         })
     }
 
     /// A number, unless it begins "3 times".
-    fn maybe_nth(&mut self) -> Option<u64> {
+    fn maybe_nth(&mut self) -> Result<Option<u64>, FaultsError> {
         let mut ahead = self.0.clone();
-        let nth = ahead.next()?.parse().ok()?;
-        if ahead.next() == Some("times") {
-            return None;
+        if !ahead.next().is_some_and(is_number) || ahead.next() == Some("times") {
+            return Ok(None);
         }
-        self.0.next();
-        Some(nth)
+        self.number("which of them, from 1: \"write 2\"").map(Some)
     }
 
     fn connections(&mut self) -> Result<Connections, FaultsError> {
-        let expected = "expected \"connection 2\", \"connections 2-4\" or \"every 3rd connection\"";
-        let found = match self.0.next() {
-            Some("connection") => self
-                .0
-                .next()
-                .and_then(|word| word.parse().ok().map(Connections::nth)),
-            Some("connections") => self.0.next().and_then(range),
+        match self.0.next() {
+            Some("connection") => self.number(CONNECTIONS).map(Connections::nth),
+            Some("connections") => range(self.0.next()),
             Some("every") => {
-                let step = self.0.next().and_then(ordinal);
-                step.filter(|_| self.take("connection"))
-                    .map(Connections::Every)
+                let step = ordinal(self.0.next())?;
+                match self.0.next() {
+                    Some("connection") => Ok(Connections::Every(step)),
+                    other => wrong(other, &format!("expected {CONNECTIONS}")),
+                }
             }
-            other => return wrong(other, expected),
-        };
-        found.map_or_else(|| wrong(None, expected), Ok)
+            other => wrong(other, &format!("expected {CONNECTIONS}")),
+        }
     }
 
     fn chance(&mut self) -> Result<u32, FaultsError> {
@@ -266,10 +295,7 @@ impl<'a> Words<'a> {
     }
 
     fn number<T: TryFrom<i128>>(&mut self, what: &str) -> Result<T, FaultsError> {
-        let word = self.0.next();
-        let number = word.and_then(integer);
-        let number = number.and_then(|number| T::try_from(number).ok());
-        number.map_or_else(|| wrong(word, &format!("expected {what}")), Ok)
+        number(self.0.next(), what)
     }
 
     fn take(&mut self, word: &str) -> bool {
@@ -283,6 +309,9 @@ impl<'a> Words<'a> {
         }
     }
 }
+
+/// What stands behind "on".
+const CONNECTIONS: &str = "\"connection 2\", \"connections 2-4\" or \"every 3rd connection\"";
 
 /// All faults, for whoever has misspelt one.
 const NAMES: &str = "refuse, cut, reset, half-close, hang, stall, delay, throttle, corrupt, \
@@ -311,14 +340,41 @@ fn integer(word: &str) -> Option<i128> {
     Some(sign * i128::from(number))
 }
 
-fn small(word: &str) -> Option<i64> {
-    i64::try_from(integer(word)?).ok()
+/// Whether a word is a number, of any size.
+fn is_number(word: &str) -> bool {
+    let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
+    let (digits, base) = match digits.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (digits, 10),
+    };
+    !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(base))
+}
+
+/// The number that a word is, or what is wrong with it.
+fn number<T: TryFrom<i128>>(word: Option<&str>, what: &str) -> Result<T, FaultsError> {
+    let number = word.and_then(integer);
+    if let Some(number) = number.and_then(|number| T::try_from(number).ok()) {
+        return Ok(number);
+    }
+    let is_negative = word.is_some_and(|word| word.starts_with('-'));
+    let why = match word {
+        Some(word) if !is_number(word) => "",
+        None => "",
+        _ if is_negative && T::try_from(-1).is_err() => "is negative; ",
+        _ if is_negative => "is too small; ",
+        _ => "is too large; ",
+    };
+    wrong(word, &format!("{why}expected {what}"))
 }
 
 fn duration(word: &str) -> Option<Duration> {
     let unit_at = word.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = word.split_at(unit_at);
-    let number = number.parse().ok()?;
+    if number.is_empty() {
+        return None;
+    }
+    // What is too large for a number is too long as well, and refused as that.
+    let number = number.parse().unwrap_or(u64::MAX);
     match unit {
         "ns" => Some(Duration::from_nanos(number)),
         "us" => Some(Duration::from_micros(number)),
@@ -329,20 +385,26 @@ fn duration(word: &str) -> Option<Duration> {
 }
 
 /// `2-4`, or `2-` for the second and all after it.
-fn range(word: &str) -> Option<Connections> {
-    let (from, to) = word.split_once('-')?;
-    let to = if to.is_empty() {
-        u64::MAX
-    } else {
-        to.parse().ok()?
+fn range(word: Option<&str>) -> Result<Connections, FaultsError> {
+    let ends = word.and_then(|word| word.split_once('-'));
+    let Some((from, to)) = ends.filter(|(from, _)| !from.is_empty()) else {
+        return wrong(word, &format!("expected {CONNECTIONS}"));
     };
-    Some(Connections::Range(from.parse().ok()?..=to))
+    let from = number(Some(from), CONNECTIONS)?;
+    let to = match to {
+        "" => u64::MAX,
+        to => number(Some(to), CONNECTIONS)?,
+    };
+    Ok(Connections::Range(from..=to))
 }
 
 /// `1st`, `2nd`, `3rd`, `4th`.
-fn ordinal(word: &str) -> Option<u64> {
-    let digits = word.trim_end_matches(|c: char| c.is_ascii_lowercase());
-    digits.parse().ok().filter(|number| *number > 0)
+fn ordinal(word: Option<&str>) -> Result<u64, FaultsError> {
+    let digits = word.map(|word| word.trim_end_matches(|c: char| c.is_ascii_lowercase()));
+    match digits {
+        Some(digits) if is_number(digits) => number(Some(digits), CONNECTIONS),
+        _ => wrong(word, &format!("expected {CONNECTIONS}")),
+    }
 }
 
 /// Percent, with four decimals at most, as millionths.

@@ -66,6 +66,8 @@ impl ProxyArgs {
         // The handler keeps its end for as long as the process lives.
         let _ = interrupted.recv();
         if self.verbose {
+            // What it says of connections that are left comes before the last line.
+            proxy.stop();
             say(format_args!("faults: {}", proxy.strikes()));
         }
         Ok(())
