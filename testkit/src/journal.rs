@@ -46,6 +46,12 @@ pub struct ConnectionEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEventKind {
+    /// It cannot be made, as when no descriptor is left, which is tried again: told once until one
+    /// can be.
+    NotAccepted {
+        /// What the system says.
+        why: String,
+    },
     /// It was made.
     Accepted {
         /// The client's end.
@@ -132,6 +138,7 @@ impl fmt::Display for ConnectionEvent {
 impl fmt::Display for ConnectionEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAccepted { why } => write!(f, "cannot accept it yet: {why}"),
             Self::Accepted { from } => write!(f, "accepted from {from}"),
             Self::Attached { timeout, resumed } => {
                 let how = if *resumed { "taken up again" } else { "begun" };

@@ -260,6 +260,12 @@ impl Server {
         self.accept_from(now, SocketAddr::new(peer, 0))
     }
 
+    /// Notes that the next connection cannot be accepted so far.
+    pub(crate) fn not_accepted(&mut self, why: String) {
+        let id = self.next_connection;
+        self.note(id, None, ConnectionEventKind::NotAccepted { why });
+    }
+
     /// As [`accept`](Self::accept), for a peer whose port is known: `cons` shows it.
     pub fn accept_from(&mut self, now: Now, peer: SocketAddr) -> ConnectionId {
         self.begin(now);

@@ -69,6 +69,8 @@ pub(crate) struct Front {
     acceptable: bool,
     /// When to try again to accept.
     accept_after: Option<Instant>,
+    /// It has been told that nothing can be accepted.
+    is_short: bool,
     scratch: Vec<u8>,
     latency: Duration,
     faults: Arc<Plan>,
@@ -112,6 +114,7 @@ impl Front {
             timed: BTreeSet::new(),
             acceptable: false,
             accept_after: None,
+            is_short: false,
             scratch: vec![0; READ_LEN],
             latency: Duration::ZERO,
             faults,
@@ -358,8 +361,11 @@ impl Front {
                 // A client that has given up already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
+                Err(error) => {
                     self.accept_after = Some(now.instant + ACCEPT_RETRY);
+                    if !std::mem::replace(&mut self.is_short, true) {
+                        server.not_accepted(error.to_string());
+                    }
                     return;
                 }
             }
@@ -373,6 +379,7 @@ impl Front {
         mut stream: TcpStream,
         peer: SocketAddr,
     ) {
+        self.is_short = false;
         self.accepted.fetch_add(1, Ordering::Relaxed);
         if self.refusing {
             return;

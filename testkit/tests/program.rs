@@ -571,15 +571,14 @@ fn a_proxy_says_why_it_cannot_connect() {
     assert!(status.contains(over), "{status}");
 }
 
-/// Lines on standard error of a proxy that may have so many descriptors and gets more connections,
-/// until one of them says that there are none left.
-fn shortage(descriptors: usize, upstream: &str) -> String {
-    let program = env!("CARGO_BIN_EXE_homing-testkit");
-    let script = format!(
-        "ulimit -n {descriptors}; exec {program} proxy -v --listen 127.0.0.1:0 --upstream {upstream}"
-    );
+/// What the program says on standard error where it may have so many descriptors, and gets more
+/// connections: the line that there are none left.
+fn shortage(descriptors: usize, arguments: &[&str]) -> String {
+    let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
     let mut child = Command::new("sh")
-        .args(["-c", &script])
+        .args(["-c", &script, env!("CARGO_BIN_EXE_homing-testkit")])
+        .args(arguments)
+        .args(["-v", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -605,11 +604,18 @@ fn a_proxy_says_that_it_has_no_descriptor_left() {
     let server = FakeServer::start();
     let upstream = server.connect_string();
     // Each connection takes two: with one number the first is missing, with the other the second.
-    let mut lines = [24, 25].map(|descriptors| shortage(descriptors, &upstream));
+    let proxy = ["proxy", "--upstream", &upstream];
+    let mut lines = [24, 25].map(|descriptors| shortage(descriptors, &proxy));
     lines.sort_by_key(|line| line.contains("cannot connect"));
     assert!(lines[0].contains(": cannot accept it yet: "), "{lines:?}");
     let why = format!(": cannot connect to {upstream}: ");
     assert!(lines[1].contains(&why), "{lines:?}");
+}
+
+#[test]
+fn a_server_says_that_it_has_no_descriptor_left() {
+    let line = shortage(24, &["serve"]);
+    assert!(line.contains(": cannot accept it yet: "), "{line}");
 }
 
 #[test]

@@ -423,3 +423,39 @@ fn owner(token: Token) -> Option<(u64, Who)> {
     };
     Some((u64::try_from(place / 3).ok()?, who))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn an_errand_in_vain_is_let_go_without_an_event() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let (_jobs, queue) = mpsc::channel();
+        let plan = Arc::new(Plan::default());
+        let accepted = Arc::new(AtomicU64::new(1));
+        let (mut relay, _waker) = Relay::new(vec![address], queue, accepted, plan, None).unwrap();
+        let now = Instant::now();
+        let stream = relay.begin(address, token(1, Who::Errand)).unwrap();
+        let errand = Errand {
+            request: Bytes::from_static(b"ruok"),
+            answers: 1,
+        };
+        relay.errands.insert(1, Runner::new(now, stream, errand));
+        assert_eq!(relay.timeout(now), Some(crate::proxy::errand::TIME_MAX));
+
+        let events = Events::with_capacity(1);
+        relay.turn(&events);
+        assert_eq!(relay.errands.len(), 1);
+        let runner = relay.errands.get_mut(&1).unwrap();
+        runner.give_up = now;
+        relay.turn(&events);
+        assert!(relay.errands.is_empty());
+    }
+}
