@@ -3,18 +3,20 @@
 
 mod program {
     pub(crate) mod faults;
+    pub(crate) mod interrupt;
+    pub(crate) mod lines;
     pub(crate) mod proxy;
     pub(crate) mod record;
     pub(crate) mod replay;
     pub(crate) mod serve;
 }
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use homing_testkit::faults::REFERENCE;
+use program::lines::Lines;
 use program::proxy::ProxyArgs;
 use program::record::Record;
 use program::replay::Replay;
@@ -79,7 +81,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // Where nobody reads errors, the exit code still tells.
-            let _ = writeln!(io::stderr(), "homing-testkit: {message}");
+            if let Ok(lines) = Lines::new() {
+                lines.finish([format!("homing-testkit: {message}")]);
+            }
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use homing_testkit::FakeServer;
 
@@ -57,6 +59,31 @@ fn signal(child: &Child, name: &str) {
             .unwrap()
             .success()
     );
+}
+
+/// The exit code of a program that is to end soon.
+fn exit_code(child: &mut Child) -> Option<i32> {
+    let give_up = Instant::now() + SOON;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status.code(),
+            None if Instant::now() > give_up => {
+                let _ = child.kill();
+                panic!("it goes on");
+            }
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// The answer to a four-letter word.
+fn word(address: &str, word: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.write_all(word.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// A server that is interrupted at the end of the test.
@@ -309,7 +336,7 @@ fn a_tree_that_cannot_be_loaded_is_named_with_the_place() {
 fn latency_and_faults_strike() {
     let served = Served::new(&["--latency", "20", "--faults", "cut to client at write 1"]);
     let (mut socket, _) = served.session(10_000);
-    let sent = std::time::Instant::now();
+    let sent = Instant::now();
     let reply = call(&mut socket, 1, 9, &text("/")).unwrap();
     assert!(sent.elapsed() >= Duration::from_millis(20));
     assert_eq!(err(&reply), 0);
@@ -670,4 +697,149 @@ fn help_has_every_fault() {
         help.contains(homing_testkit::faults::REFERENCE.trim_end()),
         "{help}"
     );
+}
+
+/// More connections than it takes to fill a pipe, and all that waits to be written to it.
+const MANY: usize = 3000;
+
+#[test]
+fn lines_that_nobody_reads_stop_no_server_and_are_counted() {
+    let (mut child, connect) = serve(&["-v"]);
+    for _ in 0..MANY {
+        assert!(word(&connect, "srvr").contains("\nMode: standalone\n"));
+    }
+    // They are read at last, and what is missing is known where it is missing.
+    let errors = child.stderr.take().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(errors).lines().map(Result::unwrap);
+        lines.for_each(|line| sender.send(line).unwrap());
+    });
+    let mut lines: Vec<String> = Vec::new();
+    let mut connections = MANY;
+    while !lines.iter().any(|line| line.ends_with(" left out")) {
+        assert_ne!(word(&connect, "srvr"), "");
+        connections += 1;
+        lines.extend(receiver.try_iter());
+        assert!(
+            connections < 10 * MANY,
+            "none of {} is missing",
+            lines.len()
+        );
+    }
+    signal(&child, "-TERM");
+    assert_eq!(exit_code(&mut child), Some(0));
+    lines.extend(receiver);
+    let left_out = lines.iter().filter_map(|line| {
+        let number = line.strip_prefix("… ")?.strip_suffix(" lines left out")?;
+        Some(number.parse::<usize>().unwrap())
+    });
+    let left_out: Vec<_> = left_out.collect();
+    let said = lines.len() - left_out.len();
+    assert_eq!(said + left_out.iter().sum::<usize>(), 2 * connections);
+}
+
+#[test]
+fn what_nobody_reads_does_not_keep_a_server_from_ending() {
+    for name in ["-INT", "-TERM"] {
+        let server = FakeServer::start();
+        let (mut served, address) = serve(&["-v"]);
+        let (mut passed, through) = proxy(&["-v"], &server.connect_string());
+        for _ in 0..MANY / 2 {
+            assert_ne!(word(&address, "srvr"), "");
+            assert_ne!(word(&through, "srvr"), "");
+        }
+        for child in [&mut served, &mut passed] {
+            signal(child, name);
+            assert_eq!(exit_code(child), Some(0), "{name}");
+        }
+    }
+}
+
+/// A recording that nobody reads, with so much in it that it stands still.
+fn unread_recording(upstream: &str) -> (Child, String) {
+    let arguments = ["--listen", "127.0.0.1:0", "--upstream", upstream];
+    let mut child = program(&["record"]).args(arguments).spawn().unwrap();
+    let mut line = String::new();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    errors.read_line(&mut line).unwrap();
+    child.stderr = Some(errors.into_inner());
+    let address = line.trim_end().rsplit(' ').next().unwrap().to_owned();
+    let is_answered = |limit| {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        socket.set_read_timeout(Some(limit)).unwrap();
+        socket.write_all(b"srvr").unwrap();
+        socket.read_to_string(&mut String::new()).is_ok()
+    };
+    let stuck = iter::repeat_with(|| is_answered(Duration::from_secs(3)));
+    assert!(stuck.take(10_000).any(|it| !it), "it goes on");
+    (child, address)
+}
+
+#[test]
+fn a_recording_that_nobody_reads_waits_and_can_be_ended() {
+    let server = FakeServer::start();
+    let (mut child, _) = unread_recording(&server.connect_string());
+    signal(&child, "-TERM");
+    assert_eq!(exit_code(&mut child), Some(1));
+    let mut errors = String::new();
+    child.stderr.unwrap().read_to_string(&mut errors).unwrap();
+    let expected =
+        "homing-testkit: nobody reads standard output: the end of the recording is missing\n";
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let server = FakeServer::start();
+    let (mut child, _) = unread_recording(&server.connect_string());
+    // Two of the same kind may be taken for one.
+    signal(&child, "-TERM");
+    signal(&child, "-INT");
+    assert_eq!(exit_code(&mut child), Some(130));
+}
+
+#[test]
+fn a_server_tells_at_its_end_which_faults_have_struck() {
+    let faults = [
+        "-v",
+        "--faults",
+        "cut on connection 1; hang on connection 9",
+    ];
+    let struck = "faults: 1 × cut on connection 1; 0 × hang on connection 9";
+    let (mut child, connect) = serve(&faults);
+    let mut socket = TcpStream::connect(&connect).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap_or(0), 0);
+    signal(&child, "-INT");
+    assert_eq!(exit_code(&mut child), Some(0));
+    let mut errors = String::new();
+    child.stderr.unwrap().read_to_string(&mut errors).unwrap();
+    assert!(errors.ends_with(&format!("\n{struck}\n")), "{errors}");
+
+    let (mut child, connect) = serve_several(&[&faults[..], &["--ensemble", "2"]].concat());
+    let mut socket = TcpStream::connect(connect.split(',').next().unwrap()).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap_or(0), 0);
+    signal(&child, "-INT");
+    assert_eq!(exit_code(&mut child), Some(0));
+    let mut errors = String::new();
+    child.stderr.unwrap().read_to_string(&mut errors).unwrap();
+    let other = struck.replace("1 ×", "0 ×");
+    let expected = format!("\nserver 1, {struck}\nserver 2, {other}\n");
+    assert!(errors.ends_with(&expected), "{errors}");
+}
+
+#[test]
+fn where_there_are_no_faults_nothing_is_said_of_them() {
+    let server = FakeServer::start();
+    let (served, _) = serve(&["-v"]);
+    let (passed, _) = proxy(&["-v"], &server.connect_string());
+    for mut child in [served, passed] {
+        signal(&child, "-INT");
+        assert_eq!(exit_code(&mut child), Some(0));
+        let mut errors = String::new();
+        child.stderr.unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!(errors, "");
+    }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc;
 
 use clap::Args;
 use homing_testkit::faults::Way;
 use homing_testkit::{Observed, Proxy, Sight};
 
 use super::faults::FaultArgs;
+use super::interrupt::interrupted;
+use super::lines::Lines;
 
 /// The subcommand `proxy`.
 #[derive(Debug, Args)]
@@ -27,18 +28,15 @@ pub(crate) struct ProxyArgs {
     faults: FaultArgs,
 
     /// Say on standard error when a connection begins and ends, and which faults have struck.
+    /// Lines that are not read in time are left out and counted.
     #[arg(long, short)]
     verbose: bool,
 }
 
 impl ProxyArgs {
     pub(crate) fn run(self) -> Result<(), String> {
-        let (interrupt, interrupted) = mpsc::channel();
         // Before the line is printed: who reads it may interrupt at once.
-        ctrlc::set_handler(move || {
-            let _ = interrupt.send(());
-        })
-        .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
+        let interrupted = interrupted()?;
 
         let Self {
             listen, upstream, ..
@@ -46,8 +44,9 @@ impl ProxyArgs {
         let mut builder = Proxy::builder()
             .listen(*listen)
             .faults(self.faults.script()?);
-        if self.verbose {
-            let mut status = Status::default();
+        let lines = self.verbose.then(Lines::new).transpose()?;
+        if let Some(lines) = lines.clone() {
+            let mut status = Status::new(lines);
             builder = builder.observe(move |seen| status.see(seen));
         }
         let proxy = builder.start(upstream.as_str()).map_err(|error| {
@@ -65,18 +64,22 @@ impl ProxyArgs {
 
         // The handler keeps its end for as long as the process lives.
         let _ = interrupted.recv();
-        if self.verbose {
-            // What it says of connections that are left comes before the last line.
-            proxy.stop();
-            say(format_args!("faults: {}", proxy.strikes()));
+        // What it says of connections that are left comes before the last line.
+        proxy.stop();
+        let strikes = proxy.strikes().to_string();
+        drop(proxy);
+        if let Some(lines) = lines {
+            let said = (!strikes.is_empty()).then(|| format!("faults: {strikes}"));
+            lines.finish(said);
         }
         Ok(())
     }
 }
 
 /// What has gone through each connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Status {
+    lines: Lines,
     connections: BTreeMap<u64, Figures>,
 }
 
@@ -93,19 +96,30 @@ struct Count {
 }
 
 impl Status {
+    fn new(lines: Lines) -> Self {
+        Self {
+            lines,
+            connections: BTreeMap::new(),
+        }
+    }
+
     fn see(&mut self, seen: &Observed<'_>) {
         let number = seen.connection;
         let figures = self.connections.entry(number).or_default();
         match &seen.what {
-            Sight::Opened(from) => say(format_args!("connection {number}: from {from}")),
-            Sight::NotAccepted(error) => {
-                say(format_args!(
-                    "connection {number}: cannot accept it yet: {error}"
-                ));
+            Sight::Opened(from) => {
+                let line = format_args!("connection {number}: from {from}");
+                self.lines.say(line);
             }
-            Sight::Unreachable(address, error) => say(format_args!(
-                "connection {number}: cannot connect to {address}: {error}"
-            )),
+            Sight::NotAccepted(error) => {
+                let line = format_args!("connection {number}: cannot accept it yet: {error}");
+                self.lines.say(line);
+            }
+            Sight::Unreachable(address, error) => {
+                let line =
+                    format_args!("connection {number}: cannot connect to {address}: {error}");
+                self.lines.say(line);
+            }
             Sight::Frame(way, frame) => {
                 let count = figures.of(*way);
                 count.frames += 1;
@@ -113,7 +127,7 @@ impl Status {
             }
             Sight::Raw(way, bytes) => figures.of(*way).bytes += bytes.len(),
             Sight::Closed(closer) => {
-                say(format_args!(
+                self.lines.say(format_args!(
                     "connection {number}: closed by {closer}; to server {}, to client {}",
                     figures.to_server, figures.to_client
                 ));
@@ -137,9 +151,4 @@ impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} frames in {} bytes", self.frames, self.bytes)
     }
-}
-
-/// A line on standard error. Where nobody reads it, the proxy goes on.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -5,10 +5,17 @@ use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 use homing_testkit::recording::{Recorder, Recording};
 use homing_testkit::{Observed, Proxy, Sight};
+
+use super::interrupt::on_interrupt;
+
+/// How long the line that is being written may take at the end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The subcommand `record`.
 #[derive(Debug, Args)]
@@ -21,7 +28,8 @@ pub(crate) struct Record {
     #[arg(long, value_name = "HOST:PORT")]
     upstream: String,
 
-    /// File for the recording, which is overwritten [default: standard output].
+    /// File for the recording, which is overwritten [default: standard output]. No line is ever
+    /// left out: while nobody reads what was written, as from a pipe, clients and server wait.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -47,10 +55,9 @@ impl Record {
         let (sender, ended) = mpsc::channel();
         let interrupt = sender.clone();
         // Before the line is printed: who reads it may interrupt at once.
-        ctrlc::set_handler(move || {
+        on_interrupt(move || {
             let _ = interrupt.send(End::Interrupted);
-        })
-        .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
+        })?;
 
         let mut out = self.open()?;
         writeln!(out, "{}", Recording::head())
@@ -78,8 +85,23 @@ impl Record {
         match ended.recv() {
             Ok(End::Failed(error)) => Err(self.cannot_write(&error)),
             // The handler keeps its end for as long as the process lives.
-            Ok(End::Interrupted) | Err(_) => Ok(()),
+            Ok(End::Interrupted) | Err(_) => self.end(proxy),
         }
+    }
+
+    /// Ends the proxy, which waits for a line that is being written: not forever, where nobody
+    /// reads it.
+    fn end(&self, proxy: Proxy) -> Result<(), String> {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            drop(proxy);
+            let _ = done.send(());
+        });
+        is_done.recv_timeout(GRACE).map_err(|_| {
+            let path = self.out.as_ref().map(|path| path.display().to_string());
+            let out = path.as_deref().unwrap_or("standard output");
+            format!("nobody reads {out}: the end of the recording is missing")
+        })
     }
 
     fn recorder(&self) -> Recorder {

@@ -9,13 +9,14 @@ mod tls;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
 use homing_testkit::{Dialect, FakeServer, FakeServerBuilder};
 
 use super::faults::FaultArgs;
+use super::interrupt::interrupted;
+use super::lines::Lines;
 
 /// The subcommand `serve`.
 #[derive(Debug, Args)]
@@ -29,7 +30,8 @@ pub(crate) struct Serve {
     dialect: Dialect,
 
     /// Say on standard error what becomes of connections, a line each: where from, which session,
-    /// which time-out, why it is over.
+    /// which time-out, why it is over; and at the end, which faults have struck. Lines that are
+    /// not read in time are left out and counted.
     #[arg(long, short)]
     verbose: bool,
 
@@ -83,19 +85,16 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), String> {
-        let (interrupt, interrupted) = mpsc::channel();
         // Before the line is printed: who reads it may interrupt at once.
-        ctrlc::set_handler(move || {
-            let _ = interrupt.send(());
-        })
-        .map_err(|error| format!("cannot wait for an interrupt: {error}"))?;
+        let interrupted = interrupted()?;
 
         self.quorum.check()?;
         let listen = self.listen;
         let tree = self.storage.tree_file();
         let quorum = self.quorum.clone();
+        let lines = self.verbose.then(Lines::new).transpose()?;
         let running = quorum
-            .start(self.builder()?)
+            .start(self.builder(lines.clone())?)
             .map_err(|error| not_started(&error, listen, &tree))?;
         let (address, connect) = (running.addresses(), running.connect_string());
         let mut out = io::stdout().lock();
@@ -109,10 +108,15 @@ impl Serve {
 
         // The handler keeps its end for as long as the process lives.
         let _ = interrupted.recv();
+        let strikes = running.strikes();
+        drop(running);
+        if let Some(lines) = lines {
+            lines.finish(strikes);
+        }
         Ok(())
     }
 
-    fn builder(self) -> Result<FakeServerBuilder, String> {
+    fn builder(self, lines: Option<Lines>) -> Result<FakeServerBuilder, String> {
         let builder = FakeServer::builder()
             .listen(self.listen)
             .dialect(self.dialect)
@@ -132,12 +136,9 @@ impl Serve {
             Some(tls) => builder.tls(tls),
             None => builder,
         };
-        Ok(match self.verbose {
-            true => builder.observe(|event| {
-                // Where nobody reads it there is nobody to be told.
-                let _ = writeln!(io::stderr(), "{event}");
-            }),
-            false => builder,
+        Ok(match lines {
+            Some(lines) => builder.observe(move |event| lines.say(event)),
+            None => builder,
         })
     }
 }

@@ -95,10 +95,28 @@ impl Running {
         }
     }
 
+    /// A line for each server that has faults: which, and how often they have struck.
+    pub(super) fn strikes(&self) -> Vec<String> {
+        let lines = match self {
+            Self::Server(server) => vec![strikes("", server)],
+            Self::Ensemble(ensemble) => {
+                let members = (1..).zip(ensemble.members());
+                let lines = members.map(|(n, it)| strikes(&format!("server {n}, "), it));
+                lines.collect()
+            }
+        };
+        lines.into_iter().flatten().collect()
+    }
+
     pub(super) fn connect_string(&self) -> String {
         match self {
             Self::Server(server) => server.connect_string(),
             Self::Ensemble(ensemble) => ensemble.connect_string(),
         }
     }
+}
+
+fn strikes(whose: &str, server: &FakeServer) -> Option<String> {
+    let strikes = server.strikes().to_string();
+    (!strikes.is_empty()).then(|| format!("{whose}faults: {strikes}"))
 }
