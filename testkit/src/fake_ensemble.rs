@@ -76,6 +76,7 @@ impl FakeEnsemble {
         FakeEnsembleBuilder {
             members: 3,
             listen: Vec::new(),
+            is_consecutive: false,
             config: ServerConfig::default(),
             secure: None,
             faults: Faults::new(),
@@ -248,6 +249,8 @@ impl FakeEnsemble {
 pub struct FakeEnsembleBuilder {
     members: usize,
     listen: Vec<SocketAddr>,
+    /// No member listens elsewhere.
+    is_consecutive: bool,
     config: ServerConfig,
     secure: Option<Arc<dyn SecureAccept>>,
     faults: Faults,
@@ -278,6 +281,7 @@ impl FakeEnsembleBuilder {
         Self {
             members,
             listen: (0..=u8::MAX.into()).map_while(port).map(address).collect(),
+            is_consecutive: true,
             config: server.config,
             secure: server.secure,
             faults: server.faults,
@@ -298,6 +302,7 @@ impl FakeEnsembleBuilder {
     /// no address get a free port of 127.0.0.1.
     pub fn listen(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.listen = addresses.into_iter().collect();
+        self.is_consecutive = false;
         self
     }
 
@@ -406,13 +411,18 @@ impl FakeEnsembleBuilder {
     /// Starts it. All members accept connections when this returns.
     ///
     /// # Errors
-    /// There are to be no members, or the [tree](Self::tree) cannot be loaded, which is
+    /// There are to be no members, or there are not so many ports behind that of the server they
+    /// are set up as, or the [tree](Self::tree) cannot be loaded, which is
     /// [`InvalidInput`](io::ErrorKind::InvalidInput); an address is taken or not this machine's; or
     /// the operating system has no thread or descriptor left.
     pub fn start(self) -> io::Result<FakeEnsemble> {
         let count = self.members;
         if !(1..=usize::from(u8::MAX)).contains(&count) {
             let why = format!("an ensemble has 1 to 255 members, not {count}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        if self.is_consecutive && self.listen.len() < count {
+            let why = format!("there are no {count} ports from that one on: the last is 65535");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let mut ensemble = Ensemble::new(vec![self.config.clone(); count]);

@@ -357,6 +357,10 @@ fn the_others_elect_while_whoever_fell_is_stopped_and_nobody_calls() {
 
 #[test]
 fn an_ensemble_needs_members_and_ports_of_its_own() {
+    let last = homing_testkit::FakeServer::builder().listen(([127, 0, 0, 1], 65_534).into());
+    let error = last.ensemble(3).start().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("65535"), "{error}");
     let error = FakeEnsemble::builder().members(0).start().unwrap_err();
     assert_eq!(error.to_string(), "an ensemble has 1 to 255 members, not 0");
     let first = FakeEnsemble::start(1);

@@ -365,6 +365,34 @@ fn a_dialect_is_spoken() {
 }
 
 #[test]
+fn what_is_not_said_stays_as_the_dialect_has_it() {
+    let served = Served::new(&["--dialect", "3.4"]);
+    assert_eq!(served.ask(b"ruok"), "imok");
+    let served = Served::new(&["--dialect", "3.4", "--four-letter-words", "conf"]);
+    assert!(!served.ask(b"ruok").contains("imok"));
+    let served = Served::new(&["--dialect", "clickhouse"]);
+    assert_eq!(served.session(1).1, 10_000);
+    let served = Served::new(&["--dialect", "clickhouse", "--min-session-timeout-ms", "1"]);
+    assert_eq!(served.session(70_000).1, 70_000);
+    assert_eq!(served.session(5).1, 5);
+}
+
+#[test]
+fn every_word_and_every_scheme_can_be_named() {
+    let words = "*,conf,cons,crst,dirs,dump,envi,gtmk,hash,isro,mntr,ruok,srst,srvr,stat,stmk,\
+                 wchc,wchp,wchs";
+    let users = File::new("users-of-schemes", "bob:secret\n");
+    let schemes = [
+        "--require-auth",
+        "digest, sasl",
+        "--sasl-users",
+        users.path(),
+    ];
+    let served = Served::new(&[&["--four-letter-words", words][..], &schemes].concat());
+    assert_eq!(served.ask(b"ruok"), "imok");
+}
+
+#[test]
 fn a_server_can_begin_without_a_quorum() {
     let served = Served::new(&["--read-only"]);
     assert_eq!(served.ask(b"isro"), "ro");
@@ -397,6 +425,20 @@ fn users_come_from_a_file_and_a_seed_makes_the_same_challenge() {
         "{errors}"
     );
     assert!(!errors.contains("hunter2"), "{errors}");
+    let twice = File::new("users-twice", "bob:secret\neve:secret\nbob:hunter2\n");
+    let nobody = File::new("nobody", "# bob:secret\n");
+    for (path, expected) in [
+        (twice.path(), "line 3 has the user bob again"),
+        (nobody.path(), "it has no user"),
+        (users.path(), "has no user alice"),
+    ] {
+        let output = run(&["serve", "--sasl-users", path, "--sasl-super-user", "alice"]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(path), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
+    }
     let output = run(&["serve", "--sasl-users", "/nonexistent"]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("cannot read /nonexistent: "), "{errors}");
@@ -518,6 +560,51 @@ fn nonsense_is_refused_and_named() {
         (&["--ensemble", "3", "--lag", "4:500"], "no server 4"),
         (&["--lag", "1:500"], "--ensemble"),
         (&["--ensemble", "3", "--read-only"], "--read-only"),
+        (&["--ensemble", "3", "--lag", "3:500"], "server 3 leads"),
+        (
+            &["--ensemble", "3", "--lag", "1:5", "--lag", "1:6"],
+            "server 1 has one already",
+        ),
+        (
+            &["--ensemble", "3", "--lag", "1:2147483648"],
+            "such as 2:500",
+        ),
+        (
+            &["--ensemble", "2", "--listen", "127.0.0.1:65535"],
+            "the last port is 65535",
+        ),
+        (
+            &["--require-auth", "foo"],
+            "no scheme \"foo\", they are digest",
+        ),
+        (&["--require-auth", "digest,"], "no scheme \"\""),
+        (&["--require-auth", "Digest"], "no scheme \"Digest\""),
+        (&["--require-auth", "sasl"], "--sasl-users"),
+        (&["--require-auth", "x509"], "x509 takes TLS"),
+        (&["--tick-time-ms", "2147483648"], "--tick-time-ms"),
+        (&["--tick-time-ms", "107374183"], "--tick-time-ms"),
+        (
+            &["--min-session-timeout-ms", "2147483648"],
+            "--min-session-timeout-ms",
+        ),
+        (
+            &["--max-session-timeout-ms", "2147483648"],
+            "--max-session-timeout-ms",
+        ),
+        (
+            &["--max-session-timeout-ms", "3999"],
+            "from 4000 to 3999 ms",
+        ),
+        (
+            &["--min-session-timeout-ms", "40001"],
+            "from 40001 to 40000 ms",
+        ),
+        (&["--latency", "2147483648"], "--latency"),
+        (&["--first-zxid", "-1"], "--first-zxid"),
+        (&["--first-zxid", "9223372036854775807"], "--first-zxid"),
+        (&["--max-request", "0"], "--max-request"),
+        (&["--max-request", "2147483648"], "--max-request"),
+        (&["--four-letter-words", "ruok,rouk"], "rouk"),
         (&["--faults", "explode"], "explode"),
         (&["--no-such-option"], "--no-such-option"),
     ] {

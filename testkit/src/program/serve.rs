@@ -12,11 +12,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use homing_testkit::{Dialect, FakeServer, FakeServerBuilder};
 
 use super::faults::FaultArgs;
 use super::interrupt::interrupted;
 use super::lines::Lines;
+
+/// The longest time, for ZooKeeper counts milliseconds in an `int`.
+const MILLIS_MAX: u64 = 0x7FFF_FFFF;
+
+/// What can be said of four-letter words.
+const WORDS: [&str; 19] = [
+    "*", "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok",
+    "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+];
 
 /// The subcommand `serve`.
 #[derive(Debug, Args)]
@@ -36,7 +46,7 @@ pub(crate) struct Serve {
     verbose: bool,
 
     /// Delay every reply by so many milliseconds.
-    #[arg(long, default_value_t = 0, value_name = "MS")]
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = millis())]
     latency: u64,
 
     #[command(flatten)]
@@ -58,8 +68,10 @@ pub(crate) struct Serve {
     #[command(flatten)]
     tls: tls::Tls,
 
-    /// Four-letter words that are answered, or * for all (4lw.commands.whitelist). srvr always is.
+    /// Four-letter words that are answered, or * for all (4lw.commands.whitelist) [default: those
+    /// of the dialect]. srvr always is.
     #[arg(long, value_delimiter = ',', value_name = "WORDS")]
+    #[arg(value_parser = PossibleValuesParser::new(WORDS))]
     four_letter_words: Vec<String>,
 
     /// Serve reads without a quorum, and so answer isro (readonlymode.enabled).
@@ -88,7 +100,7 @@ impl Serve {
         // Before the line is printed: who reads it may interrupt at once.
         let interrupted = interrupted()?;
 
-        self.quorum.check()?;
+        self.quorum.check(self.listen)?;
         let listen = self.listen;
         let tree = self.storage.tree_file();
         let quorum = self.quorum.clone();
@@ -122,20 +134,24 @@ impl Serve {
             .dialect(self.dialect)
             .latency(Duration::from_millis(self.latency))
             .faults(self.faults.script()?)
-            .four_letter_words(self.four_letter_words)
             .read_only_enabled(self.read_only_enabled || self.read_only)
             .read_only(self.read_only)
             .local_sessions(!self.no_local_sessions)
             .reconfig_enabled(self.reconfig_enabled)
             .server_id(self.server_id);
-        let builder = self.limits.apply(builder);
-        let builder = self.storage.apply(builder)?;
-        let builder = self.identity.apply(builder, self.faults.seed())?;
-        #[cfg(feature = "tls")]
-        let builder = match self.tls.server()? {
-            Some(tls) => builder.tls(tls),
-            None => builder,
+        let builder = match self.four_letter_words.is_empty() {
+            true => builder,
+            false => builder.four_letter_words(self.four_letter_words),
         };
+        let builder = self.limits.apply(builder)?;
+        let builder = self.storage.apply(builder)?;
+        let has_tls = false;
+        #[cfg(feature = "tls")]
+        let (builder, has_tls) = match self.tls.server()? {
+            Some(tls) => (builder.tls(tls), true),
+            None => (builder, has_tls),
+        };
+        let builder = self.identity.apply(builder, self.faults.seed(), has_tls)?;
         Ok(match lines {
             Some(lines) => builder.observe(move |event| lines.say(event)),
             None => builder,
@@ -158,6 +174,12 @@ fn not_started(error: &io::Error, listen: SocketAddr, tree: &str) -> String {
     format!("cannot listen on {listen}: {error}{advice}")
 }
 
-fn positive() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..)
+/// Milliseconds.
+fn millis() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=MILLIS_MAX)
+}
+
+/// Milliseconds, one at least.
+fn positive() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=MILLIS_MAX)
 }

@@ -1,5 +1,6 @@
 //! Who is who. Passwords come from files: what is on a command line, everybody can read.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,8 +43,10 @@ impl Identity {
         self,
         builder: FakeServerBuilder,
         seed: Option<u64>,
+        has_tls: bool,
     ) -> Result<FakeServerBuilder, String> {
-        let mut builder = builder.required_schemes(self.require_auth);
+        let schemes = self.required_schemes(has_tls)?;
+        let mut builder = builder.required_schemes(schemes);
         if let Some(digest) = &self.super_digest {
             builder = builder.super_digest(super_digest(digest, "--super-digest")?);
         }
@@ -52,13 +55,29 @@ impl Identity {
             builder = builder.super_digest(super_digest(read(path)?.trim(), &shown)?);
         }
         if let Some(path) = &self.sasl_users {
-            let mut sasl = sasl_users(path)?;
+            let mut sasl = sasl_users(path, self.sasl_super_user.as_deref())?;
             sasl.super_user = self.sasl_super_user;
             sasl.allow_failed = self.sasl_allow_failed;
             sasl.seed = seed.unwrap_or_default();
             builder = builder.sasl(sasl);
         }
         Ok(builder)
+    }
+
+    /// The schemes, if a client can have an identity of each: a real server does not start
+    /// otherwise.
+    fn required_schemes(&self, has_tls: bool) -> Result<Vec<String>, String> {
+        let schemes = self.require_auth.iter().map(|scheme| scheme.trim());
+        let check = |scheme| match scheme {
+            "sasl" if self.sasl_users.is_none() => Err("sasl takes --sasl-users as well".into()),
+            "x509" if !has_tls => Err("x509 takes TLS as well".into()),
+            "digest" | "sasl" | "x509" => Ok(String::from(scheme)),
+            _ => Err(format!(
+                "there is no scheme {scheme:?}, they are digest, sasl and x509"
+            )),
+        };
+        let schemes: Result<_, String> = schemes.map(check).collect();
+        schemes.map_err(|why| format!("cannot use --require-auth: {why}"))
     }
 }
 
@@ -81,25 +100,41 @@ fn super_digest<'a>(digest: &'a str, source: &str) -> Result<&'a str, String> {
     }
 }
 
-fn sasl_users(path: &Path) -> Result<SaslConfig, String> {
+/// The users, among them the one that is to be a super user.
+fn sasl_users(path: &Path, super_user: Option<&str>) -> Result<SaslConfig, String> {
+    let shown = path.display();
     let text = read(path)?;
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let mut sasl = SaslConfig::new();
+    let mut users = BTreeSet::new();
     for (index, line) in lines {
+        let number = index + 1;
         sasl = match line.split_once(':') {
             Some((user, password)) if !user.is_empty() && !password.is_empty() => {
+                if !users.insert(user) {
+                    return Err(format!(
+                        "cannot use {shown}: line {number} has the user {user} again"
+                    ));
+                }
                 sasl.user(user, password)
             }
             _ => {
-                let (shown, number) = (path.display(), index + 1);
                 return Err(format!(
                     "cannot use {shown}: line {number} has to be user:password"
                 ));
             }
         };
     }
-    Ok(sasl)
+    match super_user {
+        _ if users.is_empty() => Err(format!(
+            "cannot use {shown}: it has no user, who would be user:password on a line"
+        )),
+        Some(user) if !users.contains(user) => Err(format!(
+            "cannot use --sasl-super-user: {shown} has no user {user}"
+        )),
+        _ => Ok(sasl),
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {

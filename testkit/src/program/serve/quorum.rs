@@ -1,13 +1,15 @@
 //! One server, or an ensemble of several.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use homing_testkit::{FakeEnsemble, FakeServer, FakeServerBuilder};
 
-use super::positive;
+use super::{MILLIS_MAX, positive};
 
 /// How many servers there are.
 #[derive(Debug, Clone, Args)]
@@ -19,7 +21,7 @@ pub(super) struct Quorum {
     ensemble: Option<u8>,
 
     /// Let a server apply everything so many milliseconds late: its number from 1 on, a colon, and
-    /// the milliseconds. Can be given for several.
+    /// the milliseconds. Can be given for several, but not for the last one, which leads.
     #[arg(long, value_name = "SERVER:MS", requires = "ensemble")]
     lag: Vec<Lag>,
 
@@ -42,9 +44,10 @@ impl FromStr for Lag {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let form = "it has to be a server's number and milliseconds, such as 2:500";
         let (server, ms) = text.split_once(':').ok_or(form)?;
+        let ms = ms.parse().ok().filter(|ms| *ms <= MILLIS_MAX);
         Ok(Self {
             server: server.parse().map_err(|_| form)?,
-            by: Duration::from_millis(ms.parse().map_err(|_| form)?),
+            by: Duration::from_millis(ms.ok_or(form)?),
         })
     }
 }
@@ -56,16 +59,29 @@ pub(super) enum Running {
 }
 
 impl Quorum {
-    /// Whether there are the servers that are spoken of.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let members = self.ensemble.unwrap_or_default();
-        let mut numbers = self.lag.iter().map(|lag| lag.server);
-        match numbers.find(|number| !(1..=members).contains(number)) {
-            Some(number) => Err(format!(
-                "cannot use --lag: there is no server {number}, they are 1 to {members}"
-            )),
-            None => Ok(()),
+    /// Whether there are the servers that are spoken of, and ports for them.
+    pub(super) fn check(&self, listen: SocketAddr) -> Result<(), String> {
+        let Some(members) = self.ensemble else {
+            return Ok(());
+        };
+        let ports = u16::MAX - listen.port();
+        if listen.port() != 0 && u16::from(members) - 1 > ports {
+            return Err(format!(
+                "cannot use --listen {listen}: an ensemble of {members} takes as many ports from \
+                 there on, and the last port is 65535"
+            ));
         }
+        let mut known = BTreeSet::new();
+        let mut numbers = self.lag.iter().map(|lag| lag.server);
+        let refused = numbers.find_map(|number| match number {
+            _ if !(1..=members).contains(&number) => Some(format!(
+                "there is no server {number}, they are 1 to {members}"
+            )),
+            _ if number == members => Some(format!("server {number} leads, and has no lag")),
+            _ if !known.insert(number) => Some(format!("server {number} has one already")),
+            _ => None,
+        });
+        refused.map_or(Ok(()), |why| Err(format!("cannot use --lag: {why}")))
     }
 
     pub(super) fn start(self, builder: FakeServerBuilder) -> io::Result<Running> {

@@ -9,7 +9,10 @@ use homing_testkit::FakeServerBuilder;
 #[cfg(feature = "tree")]
 use homing_testkit::InitialTree;
 
-use super::positive;
+use super::{millis, positive};
+
+/// The end of the last epoch but one, so that there are transactions to come.
+const FIRST_ZXID_MAX: i64 = 0x7FFF_FFFE_FFFF_FFFF;
 
 /// What is stored.
 #[derive(Debug, Args)]
@@ -32,7 +35,7 @@ pub(super) struct Storage {
 
     /// How long a container may stay that never had a child, in milliseconds
     /// (znode.container.maxNeverUsedIntervalMs); 0 is forever.
-    #[arg(long, default_value_t = 0, value_name = "MS")]
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = millis())]
     container_max_never_used_ms: u64,
 
     /// Enforce hard limits of quotas (enforceQuota).
@@ -40,7 +43,13 @@ pub(super) struct Storage {
     enforce_quota: bool,
 
     /// The transaction to begin behind.
-    #[arg(long, default_value_t = 0, value_name = "ZXID")]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "ZXID",
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..=FIRST_ZXID_MAX))]
     first_zxid: i64,
 }
 
