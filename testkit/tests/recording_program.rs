@@ -212,7 +212,14 @@ fn what_cannot_be_recorded_or_played_is_named() {
     check(&replay, 1, error);
     std::fs::write(path, "# homing-testkit recording 1\n0.0 1 +\n").unwrap();
     check(&replay, 1, "cannot connect to 127.0.0.1:1: ");
-    check(&["replay", path], 2, "--server");
+    let either = "<--server <HOST:PORT>|--listen <ADDRESS:PORT>>";
+    check(&["replay", path], 2, either);
+    let patience = ["--listen", "127.0.0.1:0", "--patience", "5"];
+    check(
+        &[&["replay", path], &patience[..]].concat(),
+        2,
+        "--patience",
+    );
     check(
         &[&replay[..], &["--listen", "127.0.0.1:0"]].concat(),
         2,
@@ -250,7 +257,12 @@ fn help_tells_what_becomes_of_secrets() {
     }
     let output = run(&["replay", "--help"]);
     let help = String::from_utf8(output.stdout).unwrap();
-    for word in ["--server", "--listen", "--keep-pauses", "exit code"] {
+    for word in [
+        "<--server <HOST:PORT>|--listen <ADDRESS:PORT>> <FILE>",
+        "With --server: how long",
+        "--keep-pauses",
+        "exit code",
+    ] {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
 }

@@ -737,7 +737,6 @@ fn a_client_that_asks_something_else_is_told_what_was_expected() {
         talker.create("/a", CreateMode::Persistent);
         talker.close();
     });
-    let hello = "connect lastZxidSeen=0x0 timeOut=10000 sessionId=0 passwd[16]=*** readOnly=false";
     let create = |path: &str, mode: &str| {
         format!("create2 \"{path}\" data[1]=\"x\" acl=[world:anyone:cdrwa] flags={mode}")
     };
@@ -773,17 +772,44 @@ fn a_client_that_asks_something_else_is_told_what_was_expected() {
     let asked = "xid=1 getData \"/a\" watch=false";
     let line = format!("connection 1: recorded xid=1 {expected}, now {asked}");
     assert_eq!(outcome, Err(line));
-    let line = format!("connection 1: recorded {hello}, now the client closed the connection");
+    let line =
+        format!("connection 1: recorded xid=1 {expected}, now the client closed the connection");
     assert_eq!(
-        play(&recording, |server| drop(Talker::dial(server))),
+        play(&recording, |server| drop(Talker::new(server))),
         Err(line)
     );
     let outcome = play(&recording, |server| {
-        let (first, second) = (Talker::new(server), Talker::dial(server));
+        let (first, mut second) = (Talker::new(server), Talker::dial(server));
+        second.socket.write_all(b"srvr").unwrap();
         let _ = (first, second).1.socket.read(&mut [0]);
     });
     let line = "connection 2: recorded no such connection, now there is one";
     assert_eq!(outcome, Err(line.into()));
+}
+
+#[test]
+fn who_only_looks_whether_somebody_listens_is_no_client() {
+    let look = |server| drop(Talker::dial(server));
+    let talk = |server| {
+        let mut talker = Talker::new(server);
+        talker.create("/a", CreateMode::Persistent);
+        talker.close();
+    };
+    let plain = record(fake().addr(), Recorder::new(), talk);
+    let looked_at = record(fake().addr(), Recorder::new(), |server| {
+        look(server);
+        talk(server);
+    });
+    for recording in [&plain, &looked_at] {
+        let outcome = play(recording, |server| {
+            look(server);
+            look(server);
+            talk(server);
+            look(server);
+        });
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(play(recording, talk), Ok(()));
+    }
 }
 
 #[test]

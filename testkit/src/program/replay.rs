@@ -5,31 +5,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use homing_testkit::recording::Recording;
 use homing_testkit::replay::{ReplayClient, ReplayServer};
 
 /// The subcommand `replay`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("side").required(true).args(["server", "listen"])))]
 pub(crate) struct Replay {
     /// A recording, as `homing-testkit record` writes it.
     #[arg(value_name = "FILE")]
     recording: PathBuf,
 
     /// Say to this server what the clients said, and compare its answers with the recorded ones.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        required_unless_present = "listen",
-        conflicts_with = "listen"
-    )]
+    #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
 
     /// Wait here for a client, and give it the recorded answers as long as it asks what was asked.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 
-    /// How long to wait for a recorded answer before it counts as missing, in seconds.
+    /// With --server: how long to wait for a recorded answer before it counts as missing, in
+    /// seconds.
     #[arg(
         long,
         default_value_t = 30,
@@ -39,8 +36,8 @@ pub(crate) struct Replay {
     )]
     patience: u64,
 
-    /// Say everything when it was said, not as soon as possible: for a recording in which
-    /// something happens by itself, as when a session expires.
+    /// With --server: say everything when it was said, not as soon as possible, for a recording in
+    /// which something happens by itself, as when a session expires.
     #[arg(long, conflicts_with = "listen")]
     keep_pauses: bool,
 }

@@ -25,6 +25,7 @@
 
 mod client;
 mod compare;
+mod door;
 mod order;
 mod peer;
 mod relation;

@@ -1,7 +1,7 @@
 //! The server's side of a recording.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,11 +11,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use homing_protocol::{Record, ReplyHeader, frame, xid};
 
 use super::compare::Comparison;
+use super::door::Door;
 use super::peer::Peer;
 use super::steps::{self, Action, Step, is_ping};
 use super::{Difference, ReplayError};
 use crate::decode::{Piece, Way, What};
-use crate::listening::dialled;
 use crate::recording::Recording;
 
 /// How often a connection looks whether something has happened on the others, or it is to end.
@@ -29,7 +29,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A server that knows nothing but a recording: it expects that a client connects and asks as
 /// often and in the same order as it was recorded, and gives the recorded answers. Numbers of
-/// requests may be others; pings are answered whenever they come. Events are told when everything
+/// requests may be others; pings are answered whenever they come. Whoever connects and closes without
+/// a word, as a probe does, is no client. Events are told when everything
 /// that was asked before them has been asked, on whichever connection.
 ///
 /// The first request that differs ends all of it, and [`wait`](Self::wait) says what was expected.
@@ -78,12 +79,12 @@ impl ReplayServer {
     pub fn listen(recording: &Recording, address: SocketAddr) -> Result<Self, ReplayError> {
         let play = Arc::new(Play::new(steps::of(recording)?));
         let failed = |error| ReplayError::listen(address, error);
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let door = Door::listen(address).map_err(failed)?;
+        let address = door.address().map_err(failed)?;
         let shared = Arc::clone(&play);
         let thread = thread::Builder::new()
             .name(format!("replay-{}", address.port()))
-            .spawn(move || accept(&listener, &shared))
+            .spawn(move || accept(door, &shared))
             .map_err(failed)?;
         Ok(Self {
             address,
@@ -118,10 +119,7 @@ impl ReplayServer {
 impl Drop for ReplayServer {
     fn drop(&mut self) {
         self.play.is_over.store(true, Ordering::SeqCst);
-        // The thread waits for a connection: here is one.
-        let address = dialled(self.address);
-        let woken = TcpStream::connect_timeout(&address, Duration::from_secs(1));
-        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
@@ -147,7 +145,12 @@ struct State {
 }
 
 impl Play {
-    fn new(steps: Vec<Step>) -> Self {
+    fn new(mut steps: Vec<Step>) -> Self {
+        // What was only opened and closed need not be so again.
+        let is_heard = |step: &&Step| !matches!(step.action, Action::Open | Action::End(_));
+        let heard = steps.iter().filter(is_heard).map(|step| step.connection);
+        let heard: BTreeSet<_> = heard.collect();
+        steps.retain(|step| heard.contains(&step.connection));
         let left = steps.iter().enumerate().filter(|(_, step)| !step.is_ping());
         let said = left.clone().filter(|(_, step)| step.is_said_by_client());
         let state = State {
@@ -216,19 +219,11 @@ impl Play {
 }
 
 /// Gives each connection that is made to a thread that plays the next recorded one.
-fn accept(listener: &TcpListener, play: &Arc<Play>) {
+fn accept(mut door: Door, play: &Arc<Play>) {
     let mut threads = Vec::new();
     let mut recorded = play.connections().into_iter();
-    for number in 1.. {
-        let accepted = listener.accept();
-        if play.is_over.load(Ordering::SeqCst) {
-            break;
-        }
-        let Ok((socket, _)) = accepted else {
-            // There is no descriptor left, or the client has gone already.
-            thread::sleep(LOOK_AROUND);
-            continue;
-        };
+    let sockets = (1..).zip(std::iter::from_fn(|| next(&mut door, play)).flatten());
+    for (number, socket) in sockets {
         let Some(connection) = recorded.next().filter(|_| !play.is_done()) else {
             let what = "recorded no such connection, now there is one".to_owned();
             play.fail(last_moment(play), number, what);
@@ -250,6 +245,15 @@ fn accept(listener: &TcpListener, play: &Arc<Play>) {
     for thread in threads {
         let _ = thread.join();
     }
+}
+
+/// Clients that have come in meanwhile, until the end.
+fn next(door: &mut Door, play: &Play) -> Option<Vec<TcpStream>> {
+    if play.is_done() {
+        door.turn_away();
+    }
+    let is_over = play.is_over.load(Ordering::SeqCst);
+    (!is_over).then(|| door.let_in(LOOK_AROUND))
 }
 
 fn last_moment(play: &Play) -> Duration {
