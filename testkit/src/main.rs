@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod program {
+    pub(crate) mod address;
     pub(crate) mod faults;
     pub(crate) mod interrupt;
     pub(crate) mod lines;

@@ -551,6 +551,10 @@ fn each_connection_has_its_lines_when_they_are_asked_for() {
 fn nonsense_is_refused_and_named() {
     for (arguments, expected) in [
         (&["--listen", "nowhere"][..], "nowhere"),
+        (
+            &["--listen", "localhost:2181"],
+            "an address and a port, such as 127.0.0.1:2181",
+        ),
         (&["--tick-time-ms", "0"], "--tick-time-ms"),
         (&["--dialect", "3.3"], "there are 3.4, 3.5"),
         (&["--sasl-super-user", "bob"], "--sasl-users"),
@@ -770,10 +774,37 @@ fn faults_come_from_a_file_too() {
 
 #[test]
 fn a_server_without_an_address_is_named() {
-    let output = run(&["proxy", "--upstream", "nowhere", "--listen", "127.0.0.1:0"]);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    let expected = "homing-testkit: cannot listen on 127.0.0.1:0 in front of nowhere: ";
-    assert!(errors.starts_with(expected), "{errors}");
+    let host = "such as localhost:2181";
+    for (upstream, expected) in [
+        ("nowhere", host),
+        ("", host),
+        (":2181", host),
+        ("::1", host),
+        ("a:2181/app", host),
+        ("a:65536", host),
+        ("a:1,b:2", "one server, such as localhost:2181"),
+        ("127.0.0.1:0", "nobody listens on port 0"),
+        (
+            "no.such.invalid:1",
+            "cannot use --upstream no.such.invalid:1: ",
+        ),
+    ] {
+        for subcommand in ["proxy", "record"] {
+            let arguments = ["--upstream", upstream, "--listen", "127.0.0.1:0"];
+            let output = run(&[&[subcommand][..], &arguments].concat());
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{errors}");
+            assert!(errors.contains("--upstream"), "{errors}");
+            assert!(errors.contains(expected), "{upstream}: {errors}");
+            assert!(!errors.contains("cannot listen"), "{errors}");
+        }
+    }
+    let server = FakeServer::start();
+    let port = server.addr().port();
+    let (mut child, connect) = proxy(&[], &format!("localhost:{port}"));
+    assert!(word(&connect, "srvr").contains("\nMode: standalone\n"));
+    signal(&child, "-INT");
+    assert_eq!(exit_code(&mut child), Some(0));
 }
 
 #[test]

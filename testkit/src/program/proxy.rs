@@ -9,6 +9,7 @@ use clap::Args;
 use homing_testkit::faults::Way;
 use homing_testkit::{Observed, Proxy, Sight};
 
+use super::address;
 use super::faults::FaultArgs;
 use super::interrupt::interrupted;
 use super::lines::Lines;
@@ -18,10 +19,11 @@ use super::lines::Lines;
 pub(crate) struct ProxyArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:2181", value_name = "ADDRESS:PORT")]
+    #[arg(value_parser = address::listen)]
     listen: SocketAddr,
 
     /// The server behind it, which need not be there yet.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::server)]
     upstream: String,
 
     #[command(flatten)]
@@ -41,6 +43,7 @@ impl ProxyArgs {
         let Self {
             listen, upstream, ..
         } = &self;
+        let addresses = address::upstream(upstream)?;
         let mut builder = Proxy::builder()
             .listen(*listen)
             .faults(self.faults.script()?);
@@ -49,7 +52,7 @@ impl ProxyArgs {
             let mut status = Status::new(lines);
             builder = builder.observe(move |seen| status.see(seen));
         }
-        let proxy = builder.start(upstream.as_str()).map_err(|error| {
+        let proxy = builder.start(&addresses[..]).map_err(|error| {
             format!("cannot listen on {listen} in front of {upstream}: {error}")
         })?;
         let (address, connect) = (proxy.addr(), proxy.connect_string());

@@ -12,6 +12,7 @@ use clap::Args;
 use homing_testkit::recording::{Recorder, Recording};
 use homing_testkit::{Observed, Proxy, Sight};
 
+use super::address;
 use super::interrupt::on_interrupt;
 
 /// How long the line that is being written may take at the end.
@@ -22,10 +23,11 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Record {
     /// Address and port to listen on for clients; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:2182", value_name = "ADDRESS:PORT")]
+    #[arg(value_parser = address::listen)]
     listen: SocketAddr,
 
     /// The server, to which each client is connected.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::server)]
     upstream: String,
 
     /// File for the recording, which is overwritten [default: standard output]. No line is ever
@@ -59,6 +61,7 @@ impl Record {
             let _ = interrupt.send(End::Interrupted);
         })?;
 
+        let addresses = address::upstream(&self.upstream)?;
         let mut out = self.open()?;
         writeln!(out, "{}", Recording::head())
             .and_then(|()| out.flush())
@@ -77,7 +80,7 @@ impl Record {
                 complain(seen);
                 record(seen);
             })
-            .start(upstream.as_str())
+            .start(&addresses[..])
             .map_err(|error| {
                 format!("cannot listen on {listen} in front of {upstream}: {error}")
             })?;

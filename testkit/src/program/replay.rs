@@ -9,6 +9,8 @@ use clap::{ArgGroup, Args};
 use homing_testkit::recording::Recording;
 use homing_testkit::replay::{ReplayClient, ReplayServer};
 
+use super::address;
+
 /// The subcommand `replay`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("side").required(true).args(["server", "listen"])))]
@@ -18,11 +20,11 @@ pub(crate) struct Replay {
     recording: PathBuf,
 
     /// Say to this server what the clients said, and compare its answers with the recorded ones.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::server)]
     server: Option<String>,
 
     /// Wait here for a client, and give it the recorded answers as long as it asks what was asked.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address::listen)]
     listen: Option<SocketAddr>,
 
     /// With --server: how long to wait for a recorded answer before it counts as missing, in

@@ -15,6 +15,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use homing_testkit::{Dialect, FakeServer, FakeServerBuilder};
 
+use super::address;
 use super::faults::FaultArgs;
 use super::interrupt::interrupted;
 use super::lines::Lines;
@@ -33,6 +34,7 @@ const WORDS: [&str; 19] = [
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:2181", value_name = "ADDRESS:PORT")]
+    #[arg(value_parser = address::listen)]
     listen: SocketAddr,
 
     /// Which ZooKeeper to be like: 3.4, 3.5, 3.6, 3.7, 3.8, 3.9 or clickhouse.
