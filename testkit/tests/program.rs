@@ -392,6 +392,26 @@ fn every_word_and_every_scheme_can_be_named() {
     assert_eq!(served.ask(b"ruok"), "imok");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_can_be_required_of_a_server_with_tls() {
+    let file = |name| format!("{}/tests/tls_files/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let (certificate, key) = (file("certificate"), file("key"));
+    let tls = ["--tls-certificate", &certificate, "--tls-key", &key];
+    let arguments = [&["serve", "--listen", "127.0.0.1:0"], &tls[..]].concat();
+    let scheme = ["--require-auth", "x509"];
+    let mut child = program(&[&arguments[..], &scheme].concat())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("connect string tls://"), "{line}");
+    signal(&child, "-INT");
+    assert_eq!(exit_code(&mut child), Some(0));
+}
+
 #[test]
 fn a_server_can_begin_without_a_quorum() {
     let served = Served::new(&["--read-only"]);
