@@ -14,6 +14,7 @@ use homing_testkit::{Observed, Proxy, Sight};
 
 use super::address;
 use super::interrupt::on_interrupt;
+use super::lines::Lines;
 
 /// How long the line that is being written may take at the end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -73,11 +74,13 @@ impl Record {
             }
         };
         let mut record = self.recorder().observer(sink);
+        let lines = Lines::new()?;
+        let complaints = lines.clone();
         let (listen, upstream) = (self.listen, &self.upstream);
         let proxy = Proxy::builder()
             .listen(listen)
             .observe(move |seen| {
-                complain(seen);
+                complain(&complaints, seen);
                 record(seen);
             })
             .start(&addresses[..])
@@ -85,11 +88,13 @@ impl Record {
                 format!("cannot listen on {listen} in front of {upstream}: {error}")
             })?;
         self.announce(&proxy)?;
-        match ended.recv() {
+        let result = match ended.recv() {
             Ok(End::Failed(error)) => Err(self.cannot_write(&error)),
             // The handler keeps its end for as long as the process lives.
             Ok(End::Interrupted) | Err(_) => self.end(proxy),
-        }
+        };
+        lines.finish(None);
+        result
     }
 
     /// Ends the proxy, which waits for a line that is being written: not forever, where nobody
@@ -146,24 +151,17 @@ impl Record {
 }
 
 /// Says on standard error what no recording has: why a connection came to nothing.
-fn complain(seen: &Observed<'_>) {
+fn complain(lines: &Lines, seen: &Observed<'_>) {
     let number = seen.connection;
-    // Where nobody reads it, the recording goes on.
-    let _ = match seen.what {
-        Sight::NotAccepted(error) => {
-            writeln!(
-                io::stderr(),
-                "connection {number}: cannot accept it yet: {error}"
-            )
-        }
-        Sight::Unreachable(address, error) => {
-            writeln!(
-                io::stderr(),
-                "connection {number}: cannot connect to {address}: {error}"
-            )
-        }
-        _ => Ok(()),
-    };
+    match seen.what {
+        Sight::NotAccepted(error) => lines.say(format_args!(
+            "connection {number}: cannot accept it yet: {error}"
+        )),
+        Sight::Unreachable(address, error) => lines.say(format_args!(
+            "connection {number}: cannot connect to {address}: {error}"
+        )),
+        _ => {}
+    }
 }
 
 /// A file with secrets is for its owner alone.
