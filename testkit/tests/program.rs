@@ -727,13 +727,19 @@ fn shortage(descriptors: usize, arguments: &[&str]) -> String {
     let connect = line.trim_end().rsplit(' ').next().unwrap();
     let sockets = [(); 32].map(|()| TcpStream::connect(connect).unwrap());
     let stderr = child.stderr.take().unwrap();
-    let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+    let (sender, lines) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        // All of them: what it says later must have somewhere to go.
+        for line in BufReader::new(stderr).lines().map(Result::unwrap) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut lines = iter::from_fn(|| lines.recv_timeout(SOON).ok());
     let short = lines.find(|line| line.contains("Too many open files"));
     signal(&child, "-INT");
     drop(sockets);
-    // What it says meanwhile must have somewhere to go.
-    lines.for_each(drop);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    reader.join().unwrap();
     short.unwrap()
 }
 
