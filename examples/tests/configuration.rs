@@ -111,7 +111,8 @@ async fn a_till_that_is_told_of_a_change_finds_it_at_a_server_that_is_behind() {
 #[tokio::test]
 async fn a_till_whose_process_stood_still_does_not_use_what_it_knew() {
     let (_ensemble, till, operator) = open(SHORT).await;
-    // No task of this thread runs meanwhile, pings included: as if the process had been stopped.
+    // No task of this thread runs meanwhile, pings of the tokio transport included: as if the
+    // process had been stopped.
     let others = thread::spawn(move || {
         operator.set("/sale", b"off").wait()?;
         let (till, mut gone) = operator.exists("/till").watch().wait()?;

@@ -94,7 +94,8 @@ async fn a_leader_whose_process_stood_still_does_not_go_on() {
     let one = connect(&servers, SHORT).await;
     let first = Leadership::gain(&one).await.unwrap();
 
-    // No task of this thread runs meanwhile, pings included: as if the process had been stopped.
+    // No task of this thread runs meanwhile, pings of the tokio transport included: as if the
+    // process had been stopped.
     let second = thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
