@@ -4,7 +4,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing::{Client, Connection, Error, ErrorCode, SessionEnd, SessionState};
 use homing_testkit::{FakeEnsemble, Fate};
@@ -91,7 +91,9 @@ async fn a_client_waits_for_a_server_that_knows_what_it_has_seen(backend: Backen
     let accepted = ensemble.member(behind).connections_accepted();
     ensemble.member(here).stop();
     // It is turned away once, and comes again.
+    let deadline = Instant::now() + TEST_MAX;
     while ensemble.member(behind).connections_accepted() < accepted + 2 {
+        assert!(Instant::now() < deadline, "it does not come again");
         thread::sleep(Duration::from_millis(1));
     }
     assert!(!matches!(client.state(), SessionState::Connected(_)));
