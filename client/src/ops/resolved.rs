@@ -61,13 +61,13 @@ impl<'a> Request<Set<'a>> {
     /// use homing::{Error, ops::Resolved};
     /// client.create("/balance", b"100").await?;
     ///
-    /// server.cut_after_apply(1); // the next write is applied, and its answer lost
+    /// server.cut_before_apply(1); // the next write is lost on its way
+    /// let error = client.set("/balance", b"80").version(0).resolved().await.unwrap_err();
+    /// assert!(matches!(error, Error::NotApplied { .. }) && !error.may_have_been_applied());
+    ///
+    /// server.cut_after_apply(1); // this one is applied, and its answer lost
     /// let done = client.set("/balance", b"90").version(0).resolved().await?;
     /// assert!(matches!(done, Resolved::Applied { .. }));
-    ///
-    /// server.cut_before_apply(1); // this one is lost on its way
-    /// let error = client.set("/balance", b"80").version(1).resolved().await.unwrap_err();
-    /// assert!(matches!(error, Error::NotApplied { .. }) && !error.may_have_been_applied());
     /// # Ok(())
     /// # }
     /// ```
