@@ -2,11 +2,8 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use homing_transport::SecureAccept;
 use mio::Waker;
@@ -19,10 +16,8 @@ use crate::journal::Observer;
 use crate::listening::dialled;
 use crate::served::{Served, now};
 use crate::server::Server;
-use crate::tcp::{Front, Job};
-
-/// How long [`FakeServer::restart`] tries to get its port back.
-const REBIND_MAX: Duration = Duration::from_secs(5);
+use crate::tcp::Front;
+use crate::worker::{Work, Worker};
 
 /// A ZooKeeper server in this process, on a TCP port.
 ///
@@ -48,14 +43,9 @@ const REBIND_MAX: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct FakeServer {
-    address: SocketAddr,
     is_secure: bool,
     served: Served,
-    accepted: Arc<AtomicU64>,
-    strikes: Mutex<Strikes>,
-    jobs: Sender<Job>,
-    waker: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<Front>,
 }
 
 impl FakeServer {
@@ -90,14 +80,14 @@ impl FakeServer {
 
     /// Where it listens, or did before it was stopped. The port stays the same.
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        self.worker.address()
     }
 
     /// What to give to a client: `host:port`, with `tls://` in front if the server speaks TLS,
     /// as Homing has it. A server that listens on every address is named by the loopback
     /// address.
     pub fn connect_string(&self) -> String {
-        let address = dialled(self.address);
+        let address = dialled(self.addr());
         let scheme = if self.is_secure { "tls://" } else { "" };
         format!("{scheme}{address}")
     }
@@ -115,13 +105,13 @@ impl FakeServer {
         server.settle(now());
         drop(server);
         // There may be something to send now.
-        let _ = self.waker.wake();
+        self.worker.wake();
         result
     }
 
     /// How many connections have been accepted, those included that were closed at once.
     pub fn connections_accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.worker.accepted()
     }
 
     /// How many requests have been received, pings and refused ones included, handshakes not.
@@ -132,7 +122,7 @@ impl FakeServer {
     /// Stops it as if its process were killed: nobody listens any more, and all connections are
     /// gone. What it has stored stays, and its sessions do not age.
     pub fn stop(&self) {
-        self.run(Front::stop);
+        self.worker.run(Front::stop);
     }
 
     /// Starts it again, on the same port and with what it had stored; stops it first if it runs.
@@ -142,53 +132,36 @@ impl FakeServer {
     /// # Errors
     /// Somebody else has taken the port, and has not returned it within five seconds.
     pub fn restart(&self) -> io::Result<()> {
-        let address = self.address;
-        self.rebind(move |front| front.restart(address))
-    }
-
-    /// Does what may need the port once more, for as long as somebody else could return it.
-    fn rebind(
-        &self,
-        job: impl Fn(&mut Front) -> io::Result<()> + Clone + Send + 'static,
-    ) -> io::Result<()> {
-        let give_up = Instant::now() + REBIND_MAX;
-        loop {
-            match self.run(job.clone()) {
-                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
-                    thread::sleep(Duration::from_millis(5));
-                }
-                result => return result,
-            }
-        }
+        self.worker.restart()
     }
 
     /// Closes all connections at once. What they were to be sent is lost; sessions stay.
     pub fn cut_connections(&self) {
-        self.run(Front::cut);
+        self.worker.run(Front::cut);
     }
 
     /// Stalls it: connections stay open, and nothing is accepted, read, answered or expired until
     /// [`resume`](Self::resume).
     pub fn pause(&self) {
-        self.run(|front| front.paused = true);
+        self.worker.run(|front| front.paused = true);
     }
 
     /// Ends a [`pause`](Self::pause). Sessions whose time ran out meanwhile expire first, then
     /// everything that has arrived is handled.
     pub fn resume(&self) {
-        self.run(|front| front.paused = false);
+        self.worker.run(|front| front.paused = false);
     }
 
     /// Delays everything that is sent from now on by so much, each connection's frames in their
     /// order. Requests take effect at once. Zero ends it.
     pub fn latency(&self, latency: Duration) {
-        self.run(move |front| front.set_latency(latency));
+        self.worker.run(move |front| front.set_latency(latency));
     }
 
     /// Closes connections as soon as they are made, until told otherwise. Those that are there
     /// stay.
     pub fn refuse_connections(&self, refuse: bool) {
-        self.run(move |front| front.refusing = refuse);
+        self.worker.run(move |front| front.refusing = refuse);
     }
 
     /// Another script of faults from now on, for the connections that there are too; an empty one
@@ -208,23 +181,13 @@ impl FakeServer {
     ///
     /// # Panics
     /// A script has ended in which nobody was to listen, and somebody else has taken the port.
-    #[allow(
-        clippy::expect_used,
-        reason = "a test whose server has lost its port cannot go on"
-    )]
     pub fn faults(&self, faults: Faults) -> Strikes {
-        let plan = Arc::new(Plan::new(&faults));
-        let strikes = Strikes(Arc::clone(&plan));
-        self.rebind(move |front| front.set_faults(Arc::clone(&plan)))
-            .expect("listen again on the port of before");
-        *self.strikes.lock().unwrap_or_else(PoisonError::into_inner) = strikes.clone();
-        strikes
+        self.worker.faults(&faults)
     }
 
     /// How often the faults in force have struck.
     pub fn strikes(&self) -> Strikes {
-        let strikes = self.strikes.lock();
-        strikes.unwrap_or_else(PoisonError::into_inner).clone()
+        self.worker.strikes()
     }
 
     /// Lets it lose its quorum, or find it again; see [`Server::set_read_only`].
@@ -235,13 +198,13 @@ impl FakeServer {
     /// assert!(server.with_server(|server| server.is_read_only()));
     /// ```
     pub fn set_read_only(&self, read_only: bool) {
-        self.run(move |front| front.set_read_only(read_only));
+        self.worker.run(move |front| front.set_read_only(read_only));
     }
 
     /// Ends a session as if its time were over; see [`Server::expire_session`]. Says whether
     /// there was such a session.
     pub fn expire_session(&self, session: i64) -> bool {
-        self.run(move |front| front.expire_session(session))
+        self.worker.run(move |front| front.expire_session(session))
     }
 
     /// Applies the `n`th write from now on, then closes its connection without an answer; see
@@ -254,36 +217,6 @@ impl FakeServer {
     /// [`Server::cut_before_apply`].
     pub fn cut_before_apply(&self, n: u32) {
         self.served.access().cut_before_apply(n);
-    }
-
-    /// Runs a job on the thread that owns the sockets, and waits for it.
-    #[allow(
-        clippy::expect_used,
-        reason = "the thread ends before its handle only by a bug"
-    )]
-    fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Front) -> T + Send + 'static) -> T {
-        let (done, result): (SyncSender<T>, _) = mpsc::sync_channel(1);
-        let job: Job = Box::new(move |front| {
-            // Nobody waits any more only if the caller's thread is being torn down.
-            let _ = done.send(job(front));
-        });
-        // Should either fail, so does the wait.
-        let _ = self.jobs.send(job);
-        let _ = self.waker.wake();
-        result
-            .recv()
-            .expect("the thread of the fake server is running")
-    }
-}
-
-impl Drop for FakeServer {
-    fn drop(&mut self) {
-        let _ = self.jobs.send(Box::new(|front| front.ended = true));
-        let _ = self.waker.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed already.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -302,8 +235,8 @@ impl Drop for FakeServer {
 pub struct FakeServerBuilder {
     pub(crate) listen: SocketAddr,
     pub(crate) config: ServerConfig,
-    pub(crate) secure: Option<Arc<dyn SecureAccept>>,
-    pub(crate) faults: Faults,
+    secure: Option<Arc<dyn SecureAccept>>,
+    faults: Faults,
     pub(crate) observer: Option<Observer>,
     pub(crate) tree: InitialTree,
     pub(crate) latency: Duration,
@@ -372,16 +305,29 @@ impl FakeServerBuilder {
     /// descriptor left. Or the [tree](Self::tree) cannot be loaded, which is
     /// [`InvalidInput`](ErrorKind::InvalidInput).
     pub fn start(self) -> io::Result<FakeServer> {
-        let mut server = Server::new(self.config);
+        let mut server = Server::new(self.config.clone());
         let now = now();
         server
             .load(now, &self.tree)
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
         server.set_read_only(now, self.read_only);
-        let served = Served::alone(server);
-        let mut port = Port::bind(self.listen, served, self.secure, &self.faults)?;
-        port.arrange(self.latency, self.observer);
-        port.start()
+        self.bind(self.listen, Served::alone(server))?.start()
+    }
+
+    /// Takes a port for what stands behind it.
+    pub(crate) fn bind(&self, listen: SocketAddr, served: Served) -> io::Result<Port> {
+        let plan = Arc::new(Plan::new(&self.faults));
+        let (worker, gate) = Worker::bind(listen, &plan)?;
+        let mut front = Front::new(gate, served.clone(), self.secure.clone(), plan);
+        front.set_latency(self.latency);
+        front.observe(self.observer.clone());
+        let is_secure = self.secure.is_some();
+        let server = FakeServer {
+            is_secure,
+            served,
+            worker,
+        };
+        Ok(Port { front, server })
     }
 }
 
@@ -393,57 +339,18 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    pub(crate) fn bind(
-        listen: SocketAddr,
-        served: Served,
-        secure: Option<Arc<dyn SecureAccept>>,
-        faults: &Faults,
-    ) -> io::Result<Self> {
-        let accepted = Arc::new(AtomicU64::new(0));
-        let plan = Arc::new(Plan::new(faults));
-        let (jobs, queue) = mpsc::channel();
-        let is_secure = secure.is_some();
-        let (front, waker, address) = Front::bind(
-            listen,
-            served.clone(),
-            queue,
-            Arc::clone(&accepted),
-            secure,
-            Arc::clone(&plan),
-        )?;
-        let server = FakeServer {
-            address,
-            is_secure,
-            served,
-            accepted,
-            strikes: Mutex::new(Strikes(plan)),
-            jobs,
-            waker: Arc::new(waker),
-            thread: None,
-        };
-        Ok(Self { front, server })
-    }
-
-    /// What holds from the first connection on.
-    pub(crate) fn arrange(&mut self, latency: Duration, observer: Option<Observer>) {
-        self.front.set_latency(latency);
-        self.front.observe(observer);
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address
+        self.server.addr()
     }
 
     pub(crate) fn waker(&self) -> Arc<Waker> {
-        Arc::clone(&self.server.waker)
+        Arc::clone(self.server.worker.waker())
     }
 
     /// Serves it, in a thread of its own.
     pub(crate) fn start(self) -> io::Result<FakeServer> {
         let Self { front, mut server } = self;
-        let name = format!("fake-zookeeper-{}", server.address.port());
-        let thread = thread::Builder::new().name(name);
-        server.thread = Some(thread.spawn(move || front.run())?);
+        server.worker.start("fake-zookeeper", front)?;
         Ok(server)
     }
 }

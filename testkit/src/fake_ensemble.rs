@@ -1,6 +1,7 @@
 //! A fake ensemble on loopback ports, to be parted, stopped and maltreated from a test.
 
 use std::io;
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +15,7 @@ use crate::ensemble::{Ensemble, Fate};
 use crate::fake::{FakeServer, FakeServerBuilder, Port};
 use crate::faults::Faults;
 use crate::initial::InitialTree;
-use crate::journal::{ConnectionEvent, Observer};
+use crate::journal::ConnectionEvent;
 use crate::served::{Served, Shared, now};
 use crate::server::{Now, Server};
 
@@ -73,18 +74,7 @@ impl FakeEnsemble {
 
     /// An ensemble that is set up differently.
     pub fn builder() -> FakeEnsembleBuilder {
-        FakeEnsembleBuilder {
-            members: 3,
-            listen: Vec::new(),
-            is_consecutive: false,
-            config: ServerConfig::default(),
-            secure: None,
-            faults: Faults::new(),
-            tree: InitialTree::new(),
-            latency: Duration::ZERO,
-            observer: None,
-            arrangements: Arrangements::default(),
-        }
+        FakeEnsembleBuilder::of(FakeServer::builder(), 3)
     }
 
     /// What to give to a client: where all members listen, as `host:port,host:port,…`, with
@@ -248,15 +238,10 @@ impl FakeEnsemble {
 #[must_use = "a builder does nothing until it is started"]
 pub struct FakeEnsembleBuilder {
     members: usize,
-    listen: Vec<SocketAddr>,
-    /// No member listens elsewhere.
-    is_consecutive: bool,
-    config: ServerConfig,
-    secure: Option<Arc<dyn SecureAccept>>,
-    faults: Faults,
-    tree: InitialTree,
-    latency: Duration,
-    observer: Option<Observer>,
+    /// Where they listen; from the port of `server` on, unless it is said.
+    listen: Option<Vec<SocketAddr>>,
+    /// How each of them is set up.
+    server: FakeServerBuilder,
     arrangements: Arrangements,
 }
 
@@ -273,21 +258,10 @@ struct Arrangements {
 impl FakeEnsembleBuilder {
     /// Members that are each set up as this server, on consecutive ports from its own on.
     pub(crate) fn of(server: FakeServerBuilder, members: usize) -> Self {
-        let port = |offset| match server.listen.port() {
-            0 => Some(0),
-            first => first.checked_add(offset),
-        };
-        let address = |port| SocketAddr::new(server.listen.ip(), port);
         Self {
             members,
-            listen: (0..=u8::MAX.into()).map_while(port).map(address).collect(),
-            is_consecutive: true,
-            config: server.config,
-            secure: server.secure,
-            faults: server.faults,
-            tree: server.tree,
-            latency: server.latency,
-            observer: server.observer,
+            listen: None,
+            server,
             arrangements: Arrangements::default(),
         }
     }
@@ -301,8 +275,7 @@ impl FakeEnsembleBuilder {
     /// Where the members listen, in their order; port 0 is any free one. Those for which there is
     /// no address get a free port of 127.0.0.1.
     pub fn listen(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.listen = addresses.into_iter().collect();
-        self.is_consecutive = false;
+        self.listen = Some(addresses.into_iter().collect());
         self
     }
 
@@ -310,20 +283,19 @@ impl FakeEnsembleBuilder {
     ///
     /// [`FakeServerBuilder::dialect`]: crate::FakeServerBuilder::dialect
     pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.config.speak(dialect);
+        self.server = self.server.dialect(dialect);
         self
     }
 
     /// The unit of the session clock; see [`ServerConfig::tick_time`]. 2 s.
     pub fn tick_time(mut self, tick: Duration) -> Self {
-        self.config.tick_time = tick;
+        self.server = self.server.tick_time(tick);
         self
     }
 
     /// The shortest and the longest session time-out that are granted. Two and twenty ticks.
     pub fn session_timeouts(mut self, min: Duration, max: Duration) -> Self {
-        self.config.min_session_timeout = Some(min);
-        self.config.max_session_timeout = Some(max);
+        self.server = self.server.session_timeouts(min, max);
         self
     }
 
@@ -362,20 +334,19 @@ impl FakeEnsembleBuilder {
     ///
     /// [`FakeServerBuilder::tls`]: crate::FakeServerBuilder::tls
     pub fn tls(mut self, tls: impl SecureAccept + 'static) -> Self {
-        self.config.x509 = true;
-        self.secure = Some(Arc::new(tls));
+        self.server = self.server.tls(tls);
         self
     }
 
     /// What goes wrong at each member, from the first connection on; see [`FakeServer::faults`].
     pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+        self.server = self.server.faults(faults);
         self
     }
 
     /// Delays all replies of all members by so much; see [`FakeServer::latency`]. Zero.
     pub fn latency(mut self, latency: Duration) -> Self {
-        self.latency = latency;
+        self.server = self.server.latency(latency);
         self
     }
 
@@ -389,7 +360,7 @@ impl FakeEnsembleBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn tree(mut self, tree: InitialTree) -> Self {
-        self.tree = tree;
+        self.server = self.server.tree(tree);
         self
     }
 
@@ -398,13 +369,13 @@ impl FakeEnsembleBuilder {
     ///
     /// [`FakeServerBuilder::observe`]: crate::FakeServerBuilder::observe
     pub fn observe(mut self, observe: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Observer::new(observe));
+        self.server = self.server.observe(observe);
         self
     }
 
     /// Everything else that can be set, for all members.
     pub fn config(mut self, set: impl FnOnce(&mut ServerConfig)) -> Self {
-        set(&mut self.config);
+        self.server = self.server.config(set);
         self
     }
 
@@ -421,27 +392,16 @@ impl FakeEnsembleBuilder {
             let why = format!("an ensemble has 1 to 255 members, not {count}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        if self.is_consecutive && self.listen.len() < count {
-            let why = format!("there are no {count} ports from that one on: the last is 65535");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        let mut ensemble = Ensemble::new(vec![self.config.clone(); count]);
+        let addresses = self.addresses()?;
+        let mut ensemble = Ensemble::new(vec![self.server.config.clone(); count]);
         ensemble
-            .load(now(), &self.tree)
+            .load(now(), &self.server.tree)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let shared = Arc::new(Shared::new(ensemble));
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let addresses = self
-            .listen
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(anywhere));
         let mut ports = Vec::new();
-        for (index, address) in addresses.take(count).enumerate() {
+        for (index, address) in addresses.into_iter().enumerate() {
             let served = Served::Member(Arc::clone(&shared), index);
-            let mut port = Port::bind(address, served, self.secure.clone(), &self.faults)?;
-            port.arrange(self.latency, self.observer.clone());
-            ports.push(port);
+            ports.push(self.server.bind(address, served)?);
         }
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
         shared.set_wakers(ports.iter().map(Port::waker).collect());
@@ -452,6 +412,28 @@ impl FakeEnsembleBuilder {
             .map(Port::start)
             .collect::<Result<_, _>>()?;
         Ok(FakeEnsemble { members, shared })
+    }
+
+    /// Where each member listens.
+    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        if let Some(listen) = &self.listen {
+            let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let addresses = listen.iter().copied().chain(iter::repeat(anywhere));
+            return Ok(addresses.take(self.members).collect());
+        }
+        let first = self.server.listen;
+        let ports = (0..).map_while(|offset| match first.port() {
+            0 => Some(0),
+            port => port.checked_add(offset),
+        });
+        let addresses = ports.map(|port| SocketAddr::new(first.ip(), port));
+        let addresses: Vec<_> = addresses.take(self.members).collect();
+        if addresses.len() < self.members {
+            let count = self.members;
+            let why = format!("there are no {count} ports from that one on: the last is 65535");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(addresses)
     }
 }
 

@@ -95,6 +95,7 @@ mod tree;
 mod watches;
 mod watching;
 mod words;
+mod worker;
 mod x509;
 
 pub mod decode;

@@ -2,28 +2,22 @@
 //! core, and knows nothing of ZooKeeper.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use homing_transport::SecureAccept;
+use mio::Token;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::connection::{Connection, Incoming};
 use crate::faults::{Action, Errand, Filter, Plan, Session};
 use crate::journal::{CloseReason, Observer};
-use crate::listening::Listening;
 use crate::served::{Access, Served, now};
 use crate::server::{ConnectionId, Now, Output, Server, Stage};
+use crate::worker::{FIRST_TOKEN, Gate, Work};
 use crate::{sessions, x509};
-
-/// Something that another thread wants done, on the thread that owns the sockets.
-pub(crate) type Job = Box<dyn FnOnce(&mut Front) + Send>;
 
 /// What one turn does for one connection or listener at most, so that none starves the others.
 const READS_PER_TURN: usize = 4;
@@ -36,25 +30,14 @@ const READ_LEN: usize = 64 << 10;
 /// reads nothing has not much more than its due, and enough that handing over costs little.
 const SHARE: usize = 16 << 10;
 
-/// How long to wait when the process has no descriptor left for a connection.
-const ACCEPT_RETRY: Duration = Duration::from_millis(10);
-
-const WAKER: Token = Token(0);
-const LISTENER: Token = Token(1);
-const FIRST_CONNECTION: usize = 2;
-
 /// The sockets of one fake server and what is to be done about them.
 #[derive(Debug)]
 pub(crate) struct Front {
-    poll: Poll,
-    jobs: Receiver<Job>,
+    /// Closed while the server is stopped.
+    gate: Gate<Self>,
     served: Served,
-    accepted: Arc<AtomicU64>,
     /// TLS, where connections have it.
     secure: Option<Arc<dyn SecureAccept>>,
-    /// Closed while the server is stopped.
-    listener: Listening,
-    address: SocketAddr,
     connections: BTreeMap<Token, Connection>,
     tokens: BTreeMap<ConnectionId, Token>,
     next_token: usize,
@@ -66,11 +49,6 @@ pub(crate) struct Front {
     throttled: BTreeSet<Token>,
     /// Connections that wait for a moment: replies held back, an end to come.
     timed: BTreeSet<Token>,
-    acceptable: bool,
-    /// When to try again to accept.
-    accept_after: Option<Instant>,
-    /// It has been told that nothing can be accepted.
-    is_short: bool,
     scratch: Vec<u8>,
     latency: Duration,
     faults: Arc<Plan>,
@@ -82,39 +60,33 @@ pub(crate) struct Front {
     pub(crate) paused: bool,
     /// Connections are closed as soon as they are made.
     pub(crate) refusing: bool,
-    pub(crate) ended: bool,
 }
 
 impl Front {
-    /// Listens, and says where; the thread is still to be started.
-    pub(crate) fn bind(
-        listen: SocketAddr,
+    pub(crate) fn new(
+        gate: Gate<Self>,
         served: Served,
-        jobs: Receiver<Job>,
-        accepted: Arc<AtomicU64>,
         secure: Option<Arc<dyn SecureAccept>>,
         faults: Arc<Plan>,
-    ) -> io::Result<(Self, Waker, SocketAddr)> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let mut front = Self {
-            poll,
-            jobs,
+    ) -> Self {
+        let port = Some(gate.address().port());
+        let mut server = served.access();
+        match secure {
+            Some(_) => server.about.secure_port = port,
+            None => server.about.port = port,
+        }
+        drop(server);
+        Self {
+            gate,
             served,
-            accepted,
             secure,
-            listener: Listening::Closed,
-            address: listen,
             connections: BTreeMap::new(),
             tokens: BTreeMap::new(),
-            next_token: FIRST_CONNECTION,
+            next_token: FIRST_TOKEN,
             readable: BTreeSet::new(),
             unflushed: BTreeSet::new(),
             throttled: BTreeSet::new(),
             timed: BTreeSet::new(),
-            acceptable: false,
-            accept_after: None,
-            is_short: false,
             scratch: vec![0; READ_LEN],
             latency: Duration::ZERO,
             faults,
@@ -122,10 +94,7 @@ impl Front {
             observer: None,
             paused: false,
             refusing: false,
-            ended: false,
-        };
-        let address = front.listen(listen)?;
-        Ok((front, waker, address))
+        }
     }
 
     /// Tells somebody what becomes of connections.
@@ -134,58 +103,6 @@ impl Front {
             self.served.access().keep_journal();
         }
         self.observer = observer;
-    }
-
-    /// The thread.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(256);
-        while !self.ended {
-            let timeout = self.timeout(Instant::now());
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => self.turn(&events),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Without events there is nothing that a server could do.
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Opens the listener, on the same address as before if it had one.
-    pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        // It may hold the port.
-        self.listener = Listening::Closed;
-        let registry = self.poll.registry();
-        (self.listener, self.address) = Listening::open(registry, LISTENER, address)?;
-        if self.faults.refuses() {
-            self.listener.refuse(self.address);
-        }
-        self.acceptable = true;
-        let mut server = self.served.access();
-        match self.secure {
-            Some(_) => server.about.secure_port = Some(self.address.port()),
-            None => server.about.port = Some(self.address.port()),
-        }
-        Ok(self.address)
-    }
-
-    /// Goes on with the state of before, as a process that was started again.
-    pub(crate) fn restart(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.stop();
-        self.listen(address)?;
-        self.paused = false;
-        self.served.access().handle_restart(now());
-        Ok(())
-    }
-
-    /// Closes the listener and all connections.
-    pub(crate) fn stop(&mut self) {
-        self.listener = Listening::Closed;
-        self.cut();
-        self.served.access().handle_stop(now());
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.listener.is_closed()
     }
 
     /// Closes all connections at once; what they were to be sent is lost.
@@ -229,29 +146,6 @@ impl Front {
         self.latency = latency;
         let served = self.served.clone();
         self.refilter(&mut served.access(), now(), |_| {});
-    }
-
-    /// Another script from now on, for the connections that there are too.
-    pub(crate) fn set_faults(&mut self, faults: Arc<Plan>) -> io::Result<()> {
-        let served = self.served.clone();
-        let now = now();
-        let plan = Arc::clone(&faults);
-        self.faults = faults;
-        self.refilter(&mut served.access(), now, |filter| {
-            filter.replace(now.instant, &plan);
-        });
-        match (&self.listener, self.faults.refuses()) {
-            (Listening::Open(_), true) => self.listener.refuse(self.address),
-            (Listening::Refusing { .. }, false) => {
-                if let Err(error) = self.listen(self.address) {
-                    // To be tried again from where it was.
-                    self.listener.refuse(self.address);
-                    return Err(error);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     fn refilter(&mut self, server: &mut Access<'_>, now: Now, set: impl Fn(&mut Filter)) {
@@ -311,63 +205,12 @@ impl Front {
         }
     }
 
-    /// Jobs, events, time, connections, writes: in this order, with one look at the clock.
-    fn turn(&mut self, events: &Events) {
-        while let Ok(job) = self.jobs.try_recv() {
-            job(self);
-        }
-        for event in events {
-            match event.token() {
-                WAKER => {}
-                LISTENER => self.acceptable = true,
-                token => {
-                    self.readable.insert(token);
-                    self.unflushed.insert(token);
-                }
-            }
-        }
-        if self.paused || self.is_stopped() {
-            return;
-        }
-        let served = self.served.clone();
-        let mut server = served.access();
-        let now = now();
-        if server.poll_timeout().is_some_and(|due| due <= now.instant) {
-            server.handle_timeout(now);
-        }
-        self.release(now);
-        self.route(&mut server, now);
-        self.accept(&mut server, now);
-        self.count_outstanding(&mut server);
-        for token in std::mem::take(&mut self.readable) {
-            self.serve(&mut server, now, token);
-        }
-        drop(server);
-        self.flush(now);
-    }
-
     fn accept(&mut self, server: &mut Access<'_>, now: Now) {
-        if !self.acceptable || self.accept_after.is_some_and(|after| after > now.instant) {
-            return;
-        }
-        self.accept_after = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(server, now, stream, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.acceptable = false;
-                    return;
-                }
-                // A client that has given up already.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.accept_after = Some(now.instant + ACCEPT_RETRY);
-                    if !std::mem::replace(&mut self.is_short, true) {
-                        server.not_accepted(error.to_string());
-                    }
-                    return;
-                }
+            match self.gate.accept(now.instant) {
+                Some(Ok((stream, peer))) => self.admit(server, now, stream, peer),
+                Some(Err(error)) => server.not_accepted(error.to_string()),
+                None => return,
             }
         }
     }
@@ -379,8 +222,6 @@ impl Front {
         mut stream: TcpStream,
         peer: SocketAddr,
     ) {
-        self.is_short = false;
-        self.accepted.fetch_add(1, Ordering::Relaxed);
         if self.refusing {
             return;
         }
@@ -388,15 +229,8 @@ impl Front {
             return;
         };
         let token = Token(self.next_token);
-        let both = Interest::READABLE | Interest::WRITABLE;
         // A socket that cannot be set up is one that its peer has closed.
-        if stream.set_nodelay(true).is_err()
-            || self
-                .poll
-                .registry()
-                .register(&mut stream, token, both)
-                .is_err()
-        {
+        if stream.set_nodelay(true).is_err() || self.gate.register(&mut stream, token).is_err() {
             return;
         }
         self.next_token += 1;
@@ -594,16 +428,45 @@ impl Front {
             self.note(token);
         }
     }
+}
 
-    /// How long the next wait may take.
+impl Work for Front {
+    fn gate(&mut self) -> &mut Gate<Self> {
+        &mut self.gate
+    }
+
+    fn wake(&mut self, token: Token) {
+        self.readable.insert(token);
+        self.unflushed.insert(token);
+    }
+
+    /// Time, connections, writes: in this order, with one look at the clock.
+    fn turn(&mut self) {
+        if self.paused || self.gate.is_closed() {
+            return;
+        }
+        let served = self.served.clone();
+        let mut server = served.access();
+        let now = now();
+        if server.poll_timeout().is_some_and(|due| due <= now.instant) {
+            server.handle_timeout(now);
+        }
+        self.release(now);
+        self.route(&mut server, now);
+        self.accept(&mut server, now);
+        self.count_outstanding(&mut server);
+        for token in std::mem::take(&mut self.readable) {
+            self.serve(&mut server, now, token);
+        }
+        drop(server);
+        self.flush(now);
+    }
+
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if self.paused || self.is_stopped() {
+        if self.paused || self.gate.is_closed() {
             return None;
         }
         if !self.readable.is_empty() || !self.unflushed.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        if self.acceptable && self.accept_after.is_none() {
             return Some(Duration::ZERO);
         }
         let server = self.served.access().poll_timeout();
@@ -612,11 +475,33 @@ impl Front {
             .iter()
             .filter_map(|token| deadline(&self.connections, token));
         let connections = connections.min();
-        let due = [server, connections, self.accept_after]
+        let due = [server, connections, self.gate.next_deadline(now)]
             .into_iter()
             .flatten()
             .min()?;
         Some(due.saturating_duration_since(now))
+    }
+
+    fn set_faults(&mut self, faults: Arc<Plan>) {
+        let served = self.served.clone();
+        let now = now();
+        let plan = Arc::clone(&faults);
+        self.faults = faults;
+        self.refilter(&mut served.access(), now, |filter| {
+            filter.replace(now.instant, &plan);
+        });
+    }
+
+    fn stop(&mut self) {
+        self.gate.close();
+        self.cut();
+        self.served.access().handle_stop(now());
+    }
+
+    /// Goes on with the state of before, as a process that was started again.
+    fn restarted(&mut self) {
+        self.paused = false;
+        self.served.access().handle_restart(now());
     }
 }
 

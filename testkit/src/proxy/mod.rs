@@ -7,21 +7,13 @@ mod seen;
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use mio::Waker;
+use std::sync::Arc;
 
 use crate::faults::{Faults, Plan, Strikes};
-use relay::{Job, Relay};
+use crate::worker::{Work, Worker};
+use relay::Relay;
 use seen::Observer;
 pub use seen::{Closer, Observed, Sight};
-
-/// How long it tries to get its port back.
-const REBIND_MAX: Duration = Duration::from_secs(5);
 
 /// Passes connections on to a server, with [faults](crate::faults) on the way.
 ///
@@ -43,12 +35,7 @@ const REBIND_MAX: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
-    accepted: Arc<AtomicU64>,
-    strikes: Mutex<Strikes>,
-    jobs: Sender<Job>,
-    waker: Waker,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<Relay>,
 }
 
 impl Proxy {
@@ -79,13 +66,13 @@ impl Proxy {
 
     /// Where it listens, or did before it was stopped. The port stays the same.
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        self.worker.address()
     }
 
     /// What to give to a client: `host:port`. A proxy that listens on every address is named by the
     /// loopback address. In front of a server that speaks TLS, the client has to be told so.
     pub fn connect_string(&self) -> String {
-        crate::listening::dialled(self.address).to_string()
+        crate::listening::dialled(self.addr()).to_string()
     }
 
     /// Another script of faults from now on, for the connections that there are too; an empty one
@@ -93,38 +80,28 @@ impl Proxy {
     ///
     /// # Panics
     /// A script has ended in which nobody was to listen, and somebody else has taken the port.
-    #[allow(
-        clippy::expect_used,
-        reason = "a test whose proxy has lost its port cannot go on"
-    )]
     pub fn faults(&self, faults: Faults) -> Strikes {
-        let plan = Arc::new(Plan::new(&faults));
-        let strikes = Strikes(Arc::clone(&plan));
-        self.rebind(move |relay| relay.set_faults(Arc::clone(&plan)))
-            .expect("listen again on the port of before");
-        *self.strikes.lock().unwrap_or_else(PoisonError::into_inner) = strikes.clone();
-        strikes
+        self.worker.faults(&faults)
     }
 
     /// How often the faults in force have struck.
     pub fn strikes(&self) -> Strikes {
-        let strikes = self.strikes.lock();
-        strikes.unwrap_or_else(PoisonError::into_inner).clone()
+        self.worker.strikes()
     }
 
     /// How many connections have been accepted.
     pub fn connections_accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.worker.accepted()
     }
 
     /// Closes all connections at once, both ends. What they were to be sent is lost.
     pub fn cut_connections(&self) {
-        self.run(Relay::cut);
+        self.worker.run(Relay::cut);
     }
 
     /// Listens no more, and closes all connections.
     pub fn stop(&self) {
-        self.run(Relay::stop);
+        self.worker.run(Relay::stop);
     }
 
     /// Starts it again, on the same port; stops it first if it runs.
@@ -132,51 +109,7 @@ impl Proxy {
     /// # Errors
     /// Somebody else has taken the port, and has not returned it within five seconds.
     pub fn restart(&self) -> io::Result<()> {
-        let address = self.address;
-        self.rebind(move |relay| relay.restart(address))
-    }
-
-    fn rebind(
-        &self,
-        job: impl Fn(&mut Relay) -> io::Result<()> + Clone + Send + 'static,
-    ) -> io::Result<()> {
-        let give_up = Instant::now() + REBIND_MAX;
-        loop {
-            match self.run(job.clone()) {
-                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
-                    thread::sleep(Duration::from_millis(5));
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Runs a job on the thread that owns the sockets, and waits for it.
-    #[allow(
-        clippy::expect_used,
-        reason = "the thread ends before its handle only by a bug"
-    )]
-    fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Relay) -> T + Send + 'static) -> T {
-        let (done, result) = mpsc::sync_channel(1);
-        let job: Job = Box::new(move |relay| {
-            // Nobody waits any more only if the caller's thread is being torn down.
-            let _ = done.send(job(relay));
-        });
-        // Should either fail, so does the wait.
-        let _ = self.jobs.send(job);
-        let _ = self.waker.wake();
-        result.recv().expect("the thread of the proxy is running")
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.jobs.send(Box::new(Relay::end));
-        let _ = self.waker.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed already.
-            let _ = thread.join();
-        }
+        self.worker.restart()
     }
 }
 
@@ -237,27 +170,8 @@ impl ProxyBuilder {
             return Err(io::Error::new(ErrorKind::NotFound, what));
         }
         let plan = Arc::new(Plan::new(&self.faults));
-        let accepted = Arc::new(AtomicU64::new(0));
-        let (jobs, queue) = mpsc::channel();
-        let (mut relay, waker) = Relay::new(
-            upstream,
-            queue,
-            Arc::clone(&accepted),
-            Arc::clone(&plan),
-            self.observer,
-        )?;
-        let address = relay.listen(self.listen)?;
-        let name = format!("proxy-{}", address.port());
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || relay.run())?;
-        Ok(Proxy {
-            address,
-            accepted,
-            strikes: Mutex::new(Strikes(plan)),
-            jobs,
-            waker,
-            thread: Some(thread),
-        })
+        let (mut worker, gate) = Worker::bind(self.listen, &plan)?;
+        worker.start("proxy", Relay::new(gate, upstream, plan, self.observer))?;
+        Ok(Proxy { worker })
     }
 }
