@@ -28,8 +28,8 @@ const LISTENER: Token = Token(1);
 /// From here on, tokens are those of connections.
 pub(crate) const FIRST_TOKEN: usize = 2;
 
-/// What is done on the thread that owns the sockets. A turn is jobs, events, and then
-/// [`turn`](Self::turn).
+/// What is done on the thread that owns the sockets: jobs, [`wake`](Self::wake) for each event,
+/// [`turn`](Self::turn), in this order and again and again.
 pub(crate) trait Work: Send + Sized + 'static {
     fn gate(&mut self) -> &mut Gate<Self>;
 
@@ -63,7 +63,7 @@ pub(crate) struct Gate<T> {
     listening: Listening,
     /// Where it listens, or did before it was closed.
     address: SocketAddr,
-    /// While it is open, nobody listens, and nobody else does.
+    /// While it is open, the port is only kept: nobody listens.
     refuses: bool,
     accepted: Arc<AtomicU64>,
     /// Somebody may have come.

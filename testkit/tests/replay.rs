@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use homing_protocol::{
@@ -822,6 +822,42 @@ fn a_server_that_nobody_talks_to_ends_at_once() {
     assert_eq!(server.wait(Duration::from_millis(1)), None);
     drop(server);
     assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_server_whose_client_does_not_read_ends_at_once() {
+    // More than any socket holds.
+    const GETS: i32 = 16;
+    let get = GetData {
+        path: "/big".into(),
+        watch: false,
+    };
+    let recording = record(fake().addr(), Recorder::new(), |server| {
+        let mut talker = Talker::new(server);
+        talker.create("/big", CreateMode::Persistent);
+        talker.set("/big", &[7; 1_000_000]);
+        (0..GETS).for_each(|_| assert_eq!(talker.call(op::GET_DATA, &get).err, 0));
+        talker.close();
+    });
+    let server = ReplayServer::start(&recording).unwrap();
+    let mut talker = Talker::new(server.addr());
+    talker.create("/big", CreateMode::Persistent);
+    talker.set("/big", &[7; 1_000_000]);
+    (0..GETS).for_each(|_| talker.say(op::GET_DATA, &get));
+    // It answers, until it is stuck in that: nothing more comes for a while.
+    let mut come = vec![0; 16_000_000];
+    let (mut len, mut since) = (0, Instant::now());
+    while since.elapsed() < Duration::from_millis(300) {
+        let now = talker.socket.peek(&mut come).unwrap();
+        if now != len {
+            (len, since) = (now, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let start = Instant::now();
+    drop(server);
+    // A write has half a minute.
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -172,7 +173,8 @@ impl Run {
         let mut result = Err(ReplayError::resolve(nowhere));
         for server in &self.servers {
             let socket = TcpStream::connect_timeout(server, self.patience);
-            let peer = socket.and_then(|socket| Peer::new(socket, Way::ToClient, self.patience));
+            let peer =
+                socket.and_then(|socket| Peer::new(Arc::new(socket), Way::ToClient, self.patience));
             result = peer.map_err(|error| ReplayError::connect(*server, error));
             if result.is_ok() {
                 break;

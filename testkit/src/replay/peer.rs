@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ const READS_MAX: usize = 256;
 /// does not wait for what is read.
 #[derive(Debug)]
 pub(super) struct Peer {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     /// Always there until the end.
     reads: Option<Receiver<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -33,15 +34,16 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Takes a socket over. A write that gets nowhere for so long fails.
-    pub(super) fn new(socket: TcpStream, way: Way, patience: Duration) -> io::Result<Self> {
+    /// Speaks on a socket, which whoever else has it may shut down: that ends a write at once, and
+    /// what comes in. A write that gets nowhere for so long fails.
+    pub(super) fn new(socket: Arc<TcpStream>, way: Way, patience: Duration) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(patience))?;
         let (sender, reads) = mpsc::sync_channel(READS_MAX);
-        let source = socket.try_clone()?;
+        let source = Arc::clone(&socket);
         let reader = thread::Builder::new()
             .name("replay-reader".into())
-            .spawn(move || read(source, &sender))?;
+            .spawn(move || read(&source, &sender))?;
         Ok(Self {
             socket,
             reads: Some(reads),
@@ -53,12 +55,15 @@ impl Peer {
         })
     }
 
-    /// Says something to the other end. Should it be gone, that shows in what it says.
+    /// Says something to the other end. Should it be gone, that shows in what it says; should it
+    /// take nothing, it gets nothing more behind what it has of this.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         let way = self.way.back();
         self.stream.push(way, bytes);
         while self.stream.next(way).is_some() {}
-        let _ = self.socket.write_all(bytes);
+        if (&*self.socket).write_all(bytes).is_err() {
+            self.end();
+        }
     }
 
     /// Has nothing more to say.
@@ -99,7 +104,7 @@ impl Drop for Peer {
     }
 }
 
-fn read(mut source: TcpStream, sender: &SyncSender<Vec<u8>>) {
+fn read(mut source: &TcpStream, sender: &SyncSender<Vec<u8>>) {
     let mut buffer = vec![0; READ_LEN];
     loop {
         let bytes = match source.read(&mut buffer) {

@@ -1,7 +1,7 @@
 //! The server's side of a recording.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -186,8 +186,12 @@ impl Play {
         connections.filter(|it| known.insert(*it)).collect()
     }
 
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
     fn is_done(&self) -> bool {
-        self.is_over.load(Ordering::SeqCst) || self.lock().outcome.is_some()
+        self.is_over() || self.lock().outcome.is_some()
     }
 
     fn did(&self, step: usize) {
@@ -230,19 +234,25 @@ fn accept(mut door: Door, play: &Arc<Play>) {
             continue;
         };
         let shared = Arc::clone(play);
+        let socket = Arc::new(socket);
+        let handle = Arc::downgrade(&socket);
         let run = move || Connection::run(&shared, connection, socket);
         match thread::Builder::new()
             .name("replay-connection".into())
             .spawn(run)
         {
-            Ok(thread) => threads.push(thread),
+            Ok(thread) => threads.push((thread, handle)),
             Err(error) => {
                 let what = format!("no thread for the connection: {error}");
                 play.fail(last_moment(play), connection, what);
             }
         }
     }
-    for thread in threads {
+    for (thread, socket) in threads {
+        // It may be in the middle of a write that the client does not read.
+        if let Some(socket) = socket.upgrade() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
         let _ = thread.join();
     }
 }
@@ -252,8 +262,7 @@ fn next(door: &mut Door, play: &Play) -> Option<Vec<TcpStream>> {
     if play.is_done() {
         door.turn_away();
     }
-    let is_over = play.is_over.load(Ordering::SeqCst);
-    (!is_over).then(|| door.let_in(LOOK_AROUND))
+    (!play.is_over()).then(|| door.let_in(LOOK_AROUND))
 }
 
 fn last_moment(play: &Play) -> Duration {
@@ -273,7 +282,7 @@ struct Connection<'a> {
 struct Over;
 
 impl<'a> Connection<'a> {
-    fn run(play: &'a Play, number: u64, socket: TcpStream) {
+    fn run(play: &'a Play, number: u64, socket: Arc<TcpStream>) {
         let Ok(peer) = Peer::new(socket, Way::ToServer, WRITE_MAX) else {
             // The client is gone already, which the recorded one was not.
             return play.fail(Duration::ZERO, number, "the client has gone".into());
@@ -296,6 +305,7 @@ impl<'a> Connection<'a> {
 
     fn take(&mut self, at: usize, step: &Step) -> Result<(), Over> {
         match &step.action {
+            _ if self.play.is_over() => return Err(Over),
             _ if step.is_ping() => {}
             Action::Open => {}
             Action::Say(Way::ToServer, recorded) => self.expect(step, recorded)?,
@@ -406,10 +416,7 @@ impl<'a> Connection<'a> {
         }
         self.peer.end();
         let until = Instant::now() + LINGER;
-        while !self.peer.has_ended
-            && Instant::now() < until
-            && !self.play.is_over.load(Ordering::SeqCst)
-        {
+        while !self.peer.has_ended && Instant::now() < until && !self.play.is_over() {
             self.peer.receive(Instant::now() + LOOK_AROUND);
         }
     }
