@@ -71,6 +71,7 @@ pub mod faults;
 mod handshake;
 mod initial;
 mod journal;
+mod later;
 mod listening;
 mod multi;
 mod outbox;

@@ -13,6 +13,7 @@ use crate::acl::Identities;
 use crate::config::ServerConfig;
 use crate::cuts::Cuts;
 use crate::journal::{CloseReason, ConnectionEventKind, Journal};
+use crate::later::{AGES, later};
 use crate::outbox::Outbox;
 use crate::replica::Replica;
 use crate::reply::{self, Reply};
@@ -41,12 +42,13 @@ pub struct Now {
 }
 
 impl Now {
-    /// What time it will be.
+    /// What time it will be. Whatever is more than a hundred years counts as a hundred.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
+        let duration = duration.min(AGES);
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self {
-            instant: self.instant + duration,
+            instant: later(self.instant, duration),
             unix_ms: self.unix_ms.saturating_add(ms),
         }
     }
@@ -222,9 +224,6 @@ pub(crate) enum Stage {
     Attached(i64),
 }
 
-/// As good as never, and a time that every platform's clock can add.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// Inputs.
 impl Server {
     /// A server with an empty tree.
@@ -289,7 +288,7 @@ impl Server {
             return id;
         }
         self.note(id, None, ConnectionEventKind::Accepted { from });
-        let due = now.instant + self.config.handshake_timeout.min(NEVER);
+        let due = later(now.instant, self.config.handshake_timeout);
         let mut identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
         identities.knows_x509 = self.config.x509;
         let identities = Arc::new(identities);

@@ -14,6 +14,7 @@ use homing_transport::{
 };
 
 use crate::config::ServerConfig;
+use crate::later::{AGES, later};
 use crate::server::{Now, Output, Server};
 
 mod world;
@@ -319,7 +320,7 @@ impl<E: Engine, W: World> Sim<E, W> {
 
     /// How long bytes take in each direction; 1 ms at first.
     pub fn set_latency(&mut self, latency: Duration) {
-        self.latency = latency;
+        self.latency = latency.min(AGES);
     }
 
     /// What the address does from now on. A connection that is open stays as it is.
@@ -387,14 +388,14 @@ impl<E: Engine, W: World> Sim<E, W> {
 
     /// Lets `duration` pass.
     pub fn run_for(&mut self, duration: Duration) {
-        let end = self.now.instant + duration;
+        let end = later(self.now.instant, duration);
         self.run_until(duration, |_| false);
         self.advance_to(end);
     }
 
     /// Goes on until `condition` holds, for `limit` at most. Whether it held.
     pub fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
-        let end = self.now.instant + limit;
+        let end = later(self.now.instant, limit);
         self.turn();
         loop {
             if condition(self) {
@@ -410,7 +411,7 @@ impl<E: Engine, W: World> Sim<E, W> {
     /// The session's machine sleeps for so long. The server's does not: what it sends waits, and
     /// what time brings about there happens.
     pub fn sleep(&mut self, duration: Duration) {
-        let end = self.now.instant + duration;
+        let end = later(self.now.instant, duration);
         while let Some(at) = self.server.poll_timeout().filter(|at| *at <= end) {
             self.now = self
                 .now
@@ -419,7 +420,7 @@ impl<E: Engine, W: World> Sim<E, W> {
             self.take_outputs();
         }
         self.now = self.now.after(end - self.now.instant);
-        self.tell(|engine, _| engine.handle_sleep(duration));
+        self.tell(|engine, _| engine.handle_sleep(duration.min(AGES)));
         self.advance_to(end);
     }
 

@@ -16,6 +16,7 @@ use super::peer::Peer;
 use super::steps::{self, Action, Step, is_ping};
 use super::{Difference, ReplayError};
 use crate::decode::{Piece, Way, What, is_write};
+use crate::later::later;
 use crate::recording::Recording;
 
 /// How long to wait for what was recorded, unless something else is asked for.
@@ -82,7 +83,7 @@ impl ReplayClient {
         let start = Instant::now();
         for step in &self.steps {
             if self.keep_pauses {
-                let due = start + step.at;
+                let due = later(start, step.at);
                 thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             run.take(step)?;
@@ -245,7 +246,7 @@ impl Run {
             .filter(|it| !it.peer.has_ended)
             .count()
             == 1;
-        let until = Instant::now() + self.patience;
+        let until = later(Instant::now(), self.patience);
         let Some(connection) = self.connections.get_mut(&step.connection) else {
             return;
         };
@@ -312,7 +313,7 @@ impl Run {
     }
 
     fn expect_end(&mut self, step: &Step) {
-        let until = Instant::now() + self.patience;
+        let until = later(Instant::now(), self.patience);
         let Some(mut connection) = self.connections.remove(&step.connection) else {
             return;
         };
