@@ -208,13 +208,16 @@ impl FakeServer {
     }
 
     /// Applies the `n`th write from now on, then closes its connection without an answer; see
-    /// [`Server::cut_after_apply`].
+    /// [`Server::cut_after_apply`], also about writes of which a test knows nothing: those that a
+    /// client makes by itself in the background, such as the deletion of a marker behind a write
+    /// that is `resolved`. A fault that is armed right behind one may strike that.
     pub fn cut_after_apply(&self, n: u32) {
         self.served.access().cut_after_apply(n);
     }
 
     /// Closes the connection of the `n`th write from now on without applying it; see
-    /// [`Server::cut_before_apply`].
+    /// [`Server::cut_before_apply`], and [`cut_after_apply`](Self::cut_after_apply) about writes
+    /// that a client makes by itself.
     pub fn cut_before_apply(&self, n: u32) {
         self.served.access().cut_before_apply(n);
     }

@@ -458,12 +458,17 @@ impl Server {
     /// Applies the `n`th write from now on, then closes its connection without an answer: the
     /// client cannot know what became of it. 1 is the next one. Writes are create and its kin,
     /// delete, setData, setACL and multi. Several such faults count side by side.
+    ///
+    /// Writes that a client makes by itself in the background count too, such as Homing's deletion
+    /// of a marker behind a write that is `resolved`: a fault that is armed right behind one may
+    /// strike that.
     pub fn cut_after_apply(&mut self, n: u32) {
         self.cuts.add(n, true);
     }
 
     /// Closes the connection of the `n`th write from now on without applying or answering it.
-    /// 1 is the next one. See [`cut_after_apply`](Self::cut_after_apply).
+    /// 1 is the next one. What counts as a write, and whose, is said at
+    /// [`cut_after_apply`](Self::cut_after_apply).
     pub fn cut_before_apply(&mut self, n: u32) {
         self.cuts.add(n, false);
     }

@@ -987,3 +987,16 @@ fn where_there_are_no_faults_nothing_is_said_of_them() {
         assert_eq!(errors, "");
     }
 }
+
+#[test]
+fn a_script_that_is_wrong_has_its_examples_in_the_help_of_its_subcommand() {
+    let wrong = ["--listen", "127.0.0.1:0", "--faults", "explode"];
+    let upstream = ["--upstream", "127.0.0.1:1"];
+    for (subcommand, others) in [("serve", &[][..]), ("proxy", &upstream)] {
+        let output = run(&[&[subcommand], &wrong[..], others].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let advice = format!("\"homing-testkit {subcommand} --help\" has an example of each\n");
+        assert!(errors.ends_with(&advice), "{errors}");
+    }
+}

@@ -29,8 +29,8 @@ impl FaultArgs {
         self.seed
     }
 
-    /// The script, or what is wrong with it.
-    pub(crate) fn script(&self) -> Result<Faults, String> {
+    /// The script, or what is wrong with it and where the subcommand tells of scripts.
+    pub(crate) fn script(&self, subcommand: &str) -> Result<Faults, String> {
         let (text, origin) = match (&self.faults, &self.faults_file) {
             (Some(script), _) => (script.clone(), "--faults".to_owned()),
             (None, Some(path)) => {
@@ -42,7 +42,8 @@ impl FaultArgs {
         };
         let faults = text.parse::<Faults>();
         let faults = faults.map_err(|error| {
-            format!("{origin}: {error}\n\"homing-testkit serve --help\" has an example of each")
+            let help = format!("homing-testkit {subcommand} --help");
+            format!("{origin}: {error}\n\"{help}\" has an example of each")
         })?;
         Ok(self.seeded(faults))
     }

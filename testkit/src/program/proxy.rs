@@ -46,7 +46,7 @@ impl ProxyArgs {
         let addresses = address::upstream(upstream)?;
         let mut builder = Proxy::builder()
             .listen(*listen)
-            .faults(self.faults.script()?);
+            .faults(self.faults.script("proxy")?);
         let lines = self.verbose.then(Lines::new).transpose()?;
         if let Some(lines) = lines.clone() {
             let mut status = Status::new(lines);

@@ -135,7 +135,7 @@ impl Serve {
             .listen(self.listen)
             .dialect(self.dialect)
             .latency(Duration::from_millis(self.latency))
-            .faults(self.faults.script()?)
+            .faults(self.faults.script("serve")?)
             .read_only_enabled(self.read_only_enabled || self.read_only)
             .read_only(self.read_only)
             .local_sessions(!self.no_local_sessions)
