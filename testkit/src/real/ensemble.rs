@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::{
-    Builder, Failure, Installation, START_TIMEOUT, Shell, StartError, ZooKeeper, free_addr,
-    requirement,
-};
+use super::failure::Failure;
+use super::port::free_addr;
+use super::{Builder, Installation, START_TIMEOUT, Shell, StartError, ZooKeeper, requirement};
 
 /// The ensemble that all tests of this process share, one after the other, started by the first
 /// who asks. `None` where [`requirement`] says so.
