@@ -1,5 +1,10 @@
 //! The server: connections, frames, time, and what goes out.
 
+mod answers;
+mod assertions;
+mod connections;
+mod transact;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use homing_protocol::{Acl, EventType, ReplyHeader, Stat, frame, permission};
+use homing_protocol::frame;
 
 use crate::acl::Identities;
 use crate::config::ServerConfig;
@@ -16,14 +21,16 @@ use crate::journal::{CloseReason, ConnectionEventKind, Journal};
 use crate::later::{AGES, later};
 use crate::outbox::Outbox;
 use crate::replica::Replica;
-use crate::reply::{self, Reply};
 use crate::sasl::{Exchange, SaslConfig};
 use crate::sessions::Sessions;
 use crate::traffic::{Totals, Traffic};
-use crate::transaction::{Caller, Settings, Transaction};
-use crate::tree::{Stamp, Tree};
-use crate::watches::{Change, Notice, Watches};
+use crate::tree::Tree;
+use crate::watches::Watches;
 use crate::words;
+
+pub use assertions::{NodeInfo, SessionInfo};
+pub(crate) use connections::{Connection, Stage};
+pub(crate) use transact::{Asker, Rules};
 
 /// A point in time, as both clocks show it. Whoever drives a [`Server`] says what time it is;
 /// it may be any time at all, as long as it does not run backwards.
@@ -179,49 +186,6 @@ pub struct Server {
     /// How many requests are outstanding on all connections.
     outstanding: usize,
     pub(crate) journal: Journal,
-}
-
-/// What the server keeps of a connection. All of it is lost with the connection.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) peer: IpAddr,
-    /// Shared with the requests that wait, and with writes on their way.
-    pub(crate) identities: Arc<Identities>,
-    pub(crate) stage: Stage,
-    pub(crate) sasl: Exchange,
-    /// The server at this end of it has no quorum.
-    pub(crate) is_read_only: bool,
-    pub(crate) traffic: Traffic,
-}
-
-/// Who asks for a transaction, and by which rules.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Asker<'a> {
-    /// A connection of this server and its session, by the rules of this server.
-    Here(ConnectionId, i64),
-    /// A client of a member of the ensemble, by the rules of that one.
-    Elsewhere(Caller<'a>, &'a Rules),
-}
-
-/// What a write's outcome depends on besides the tree and the one who asks.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) settings: Settings,
-    pub(crate) unknown_operations: Vec<i32>,
-    pub(crate) multi_keeps_operations: bool,
-    pub(crate) multi_holds_no_reads: bool,
-    pub(crate) unreadable_writes_are_free: bool,
-}
-
-/// How far a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The handshake must be there by then.
-    Fresh(Instant),
-    /// The other members of the ensemble are to say what becomes of its handshake.
-    Opening,
-    /// It speaks for this session.
-    Attached(i64),
 }
 
 /// Inputs.
@@ -503,350 +467,8 @@ impl Server {
     }
 }
 
-/// Assertions.
-impl Server {
-    /// How the server is set.
-    pub fn config(&self) -> &ServerConfig {
-        &self.config
-    }
-
-    /// All sessions that are alive, by id.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |(id, session): (i64, &crate::sessions::Session)| SessionInfo {
-            id,
-            timeout: session.timeout,
-            connection: session.connection,
-            ephemerals: self.tree.ephemerals(id).map(str::to_owned).collect(),
-        };
-        self.sessions.iter().map(info).collect()
-    }
-
-    /// A node, whatever its access control list says.
-    pub fn node(&self, path: &str) -> Option<NodeInfo> {
-        let node = self.tree.get(path)?;
-        Some(NodeInfo {
-            data: node.data.clone(),
-            stat: node.stat(),
-            acl: node.acl.to_vec(),
-            children: node.children.iter().map(|name| name.to_string()).collect(),
-        })
-    }
-
-    /// Whether there is such a node.
-    pub fn node_exists(&self, path: &str) -> bool {
-        self.tree.get(path).is_some()
-    }
-
-    /// How many nodes there are, the four reserved ones included.
-    pub fn node_count(&self) -> usize {
-        self.tree.len()
-    }
-
-    /// The last transaction.
-    pub fn last_zxid(&self) -> i64 {
-        self.last_zxid
-    }
-
-    /// How many connections are open.
-    pub fn connection_count(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// How many watches are set. A persistent one counts twice: it watches data and children. So
-    /// does a recursive one, except where [all kinds stand side by
-    /// side](ServerConfig::watches_side_by_side).
-    pub fn watch_count(&self) -> usize {
-        self.watches.len()
-    }
-
-    /// How many requests have been received, pings and refused ones included, handshakes not.
-    pub fn requests_received(&self) -> u64 {
-        self.requests_received
-    }
-}
-
-/// One session of a [`Server`].
-///
-/// ```
-/// let server = homing_testkit::Server::new(homing_testkit::ServerConfig::default());
-/// assert_eq!(server.sessions(), []);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SessionInfo {
-    /// Its id.
-    pub id: i64,
-    /// The time-out that its last handshake was granted.
-    pub timeout: Duration,
-    /// Who speaks for it, if anybody.
-    pub connection: Option<ConnectionId>,
-    /// The paths of its ephemeral nodes, sorted.
-    pub ephemerals: Vec<String>,
-}
-
-/// One node of a [`Server`].
-///
-/// ```
-/// let server = homing_testkit::Server::new(homing_testkit::ServerConfig::default());
-/// let root = server.node("/").unwrap();
-/// assert_eq!((root.children, root.stat.cversion), (vec!["zookeeper".to_owned()], -1));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NodeInfo {
-    /// Its data; null is kept apart from empty.
-    pub data: Option<Bytes>,
-    /// What clients are shown about it.
-    pub stat: Stat,
-    /// Its access control list, as it is in force.
-    pub acl: Vec<Acl>,
-    /// The names of its children, sorted.
-    pub children: Vec<String>,
-}
-
 /// What the rest of the crate builds on.
 impl Server {
-    /// Takes the next transaction and carries it out. Its changes are still to be announced.
-    pub(crate) fn transact<T>(
-        &mut self,
-        now: Now,
-        asker: Asker<'_>,
-        run: impl FnOnce(Transaction<'_>) -> T,
-    ) -> T {
-        let stamp = self.next_stamp(now);
-        let nobody = Identities::nobody();
-        let (caller, settings) = match asker {
-            Asker::Here(connection, session) => {
-                let identities = self.connections.get(&connection);
-                let identities = identities.map_or(&nobody, |connection| &*connection.identities);
-                let caller = Caller {
-                    session,
-                    identities,
-                };
-                (caller, self.settings())
-            }
-            Asker::Elsewhere(caller, rules) => (caller, rules.settings),
-        };
-        run(Transaction::new(&mut self.tree, caller, stamp, settings))
-    }
-
-    /// By which rules this server's clients write, for other servers to keep.
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
-            settings: self.settings(),
-            unknown_operations: self.config.unknown_operations.clone(),
-            multi_keeps_operations: self.config.multi_keeps_operations,
-            multi_holds_no_reads: self.config.multi_holds_no_reads,
-            unreadable_writes_are_free: self.config.unreadable_writes_are_free,
-        }
-    }
-
-    fn settings(&self) -> Settings {
-        Settings::new(&self.config)
-    }
-
-    /// The next transaction without an asker: it removes nodes, and tells whoever watches.
-    pub(crate) fn remove_nodes(&mut self, now: Now, paths: &[String]) {
-        let stamp = self.next_stamp(now);
-        let nobody = Identities::nobody();
-        let caller = Caller {
-            session: 0,
-            identities: &nobody,
-        };
-        let mut transaction = Transaction::new(&mut self.tree, caller, stamp, Settings::default());
-        paths.iter().for_each(|path| transaction.remove(path));
-        let changes = transaction.commit();
-        self.announce(&changes, None);
-    }
-
-    /// Takes a number for what turns out to be no transaction.
-    pub(crate) fn waste_zxid(&mut self) {
-        self.zxid_counter = self.zxid_counter.wrapping_add(1);
-    }
-
-    pub(crate) fn next_stamp(&mut self, now: Now) -> Stamp {
-        self.waste_zxid();
-        self.last_zxid = self.zxid_counter;
-        Stamp {
-            zxid: self.last_zxid,
-            time_ms: now.unix_ms,
-        }
-    }
-
-    /// Sends notifications of what a transaction has done, except to one connection.
-    pub(crate) fn announce(&mut self, changes: &[Change], except: Option<ConnectionId>) {
-        let Self {
-            watches,
-            connections,
-            outputs,
-            config,
-            last_zxid,
-            ..
-        } = self;
-        let may_know = |who, notice: &Notice<'_>| {
-            !config.events_need_read
-                || connections
-                    .get(&who)
-                    .is_some_and(|connection: &Connection| {
-                        connection.identities.allowed(notice.acl, permission::READ)
-                    })
-        };
-        let zxid = if config.events_tell_zxid {
-            *last_zxid
-        } else {
-            -1
-        };
-        for change in changes {
-            watches.trigger(change, |who, notice| {
-                if Some(who) != except && may_know(who, notice) {
-                    let frame = reply::notification(zxid, notice.kind, notice.path);
-                    outputs.push(Output::Send(who, frame));
-                }
-            });
-        }
-    }
-
-    pub(crate) fn notify(&mut self, connection: ConnectionId, kind: EventType, path: &str) {
-        self.send(connection, reply::notification(-1, kind, path));
-    }
-
-    pub(crate) fn reply(&mut self, connection: ConnectionId, header: ReplyHeader, reply: Reply) {
-        self.send_and_keep(connection, reply.finish(header));
-    }
-
-    /// The same, with the body even behind an error.
-    pub(crate) fn reply_whole(
-        &mut self,
-        connection: ConnectionId,
-        header: ReplyHeader,
-        reply: Reply,
-    ) {
-        self.send_and_keep(connection, reply.finish_whole(header));
-    }
-
-    fn send_and_keep(&mut self, connection: ConnectionId, (frame, room): (Bytes, BytesMut)) {
-        if room.capacity() > self.spare.capacity() {
-            self.spare = room;
-        }
-        self.send(connection, frame);
-    }
-
-    /// A reply to be written behind those that were written before, in the same buffer.
-    pub(crate) fn blank(&mut self) -> Reply {
-        Reply::within(std::mem::take(&mut self.spare))
-    }
-
-    pub(crate) fn send(&mut self, connection: ConnectionId, frame: Bytes) {
-        self.outputs.push(Output::Send(connection, frame));
-    }
-
-    /// So many replies of a connection are held back. Says whether that is another number than
-    /// before.
-    pub(crate) fn set_outstanding(&mut self, connection: ConnectionId, outstanding: usize) -> bool {
-        let Some(known) = self.connections.get_mut(&connection) else {
-            return false;
-        };
-        let before = std::mem::replace(&mut known.traffic.outstanding, outstanding);
-        self.outstanding -= before;
-        self.outstanding += outstanding;
-        before != outstanding
-    }
-
-    /// Whether nothing is to be read from a connection at present.
-    pub(crate) fn is_throttled(&self, connection: ConnectionId) -> bool {
-        let has_any = |known: &Connection| known.traffic.outstanding > 0;
-        let replica = self.replica.as_ref();
-        self.has_too_much_to_answer()
-            && (self.connections.get(&connection).is_some_and(has_any)
-                || replica.is_some_and(|replica| replica.is_waiting(connection)))
-    }
-
-    /// Whether more requests are outstanding than are allowed.
-    pub(crate) fn has_too_much_to_answer(&self) -> bool {
-        self.outstanding() > self.config.outstanding_limit
-    }
-
-    /// How many requests were taken and not answered, on all connections.
-    pub(crate) fn outstanding(&self) -> usize {
-        let replica = self.replica.as_ref();
-        self.outstanding + replica.map_or(0, |replica| replica.waiting_len())
-    }
-
-    /// Ends a session in one transaction. `None` if there was none; otherwise its connection,
-    /// which the caller is to close.
-    pub(crate) fn end_session(&mut self, now: Now, session: i64) -> Option<Option<ConnectionId>> {
-        let ended = self.sessions.remove(session)?;
-        if ended.is_local {
-            // It had no nodes, and its end is no transaction.
-            return Some(ended.connection);
-        }
-        let paths: Vec<_> = self.tree.ephemerals(session).map(str::to_owned).collect();
-        self.remove_nodes(now, &paths);
-        Some(ended.connection)
-    }
-
-    /// A connection has made its handshake.
-    pub(crate) fn attach(&mut self, connection: ConnectionId, session: i64) {
-        let Some(known) = self.connections.get_mut(&connection) else {
-            return;
-        };
-        if let Stage::Fresh(due) = known.stage {
-            self.handshakes_due.remove(&(due, connection));
-        }
-        known.stage = Stage::Attached(session);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.connection = Some(connection);
-        }
-    }
-
-    /// The handshake has come, and others are to answer it.
-    pub(crate) fn stop_handshake_clock(&mut self, connection: ConnectionId) {
-        if let Some(known) = self.connections.get_mut(&connection)
-            && let Stage::Fresh(due) = std::mem::replace(&mut known.stage, Stage::Opening)
-        {
-            self.handshakes_due.remove(&(due, connection));
-        }
-    }
-
-    /// Closes a connection, and says why where that is asked for.
-    pub(crate) fn close_because(&mut self, connection: ConnectionId, why: CloseReason) {
-        if self.forget(connection, why) {
-            self.outputs.push(Output::Close(connection));
-        }
-    }
-
-    fn note(&mut self, connection: ConnectionId, stage: Option<Stage>, kind: ConnectionEventKind) {
-        self.journal.note(connection, stage, kind);
-    }
-
-    /// Drops all that belongs to a connection, and says whether it was there.
-    pub(crate) fn forget(&mut self, connection: ConnectionId, why: CloseReason) -> bool {
-        let Some(known) = self.connections.remove(&connection) else {
-            return false;
-        };
-        let kind = ConnectionEventKind::Closed { why };
-        self.note(connection, Some(known.stage), kind);
-        self.watches.remove_connection(connection);
-        if let Some(replica) = &mut self.replica {
-            replica.forget(connection);
-        }
-        self.outstanding -= known.traffic.outstanding;
-        match known.stage {
-            Stage::Opening => {}
-            Stage::Fresh(due) => {
-                self.handshakes_due.remove(&(due, connection));
-            }
-            Stage::Attached(session) => {
-                if let Some(session) = self.sessions.get_mut(session)
-                    && session.connection == Some(connection)
-                {
-                    session.connection = None;
-                }
-            }
-        }
-        true
-    }
-
     /// Every input comes through here: the first one sets the clocks.
     pub(crate) fn begin(&mut self, now: Now) {
         if self.next_reaping.is_none() {
@@ -871,15 +493,6 @@ impl Server {
     /// Whether it is for this server to say that a session's time is over.
     fn may_expire(&self) -> bool {
         !self.is_read_only && self.replica.is_none()
-    }
-
-    /// A frame or a word has arrived, which so many bytes were spent on.
-    fn count_received(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
-        self.totals.count_received(bytes);
-        if let Some(known) = self.connections.get_mut(&connection) {
-            known.traffic.received += 1;
-            known.traffic.heard = now;
-        }
     }
 }
 

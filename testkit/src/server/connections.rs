@@ -1,0 +1,145 @@
+//! What a server keeps of its connections, from their handshakes to their ends.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{ConnectionId, Now, Output, Server};
+use crate::acl::Identities;
+use crate::journal::{CloseReason, ConnectionEventKind};
+use crate::sasl::Exchange;
+use crate::traffic::Traffic;
+
+/// What the server keeps of a connection. All of it is lost with the connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: IpAddr,
+    /// Shared with the requests that wait, and with writes on their way.
+    pub(crate) identities: Arc<Identities>,
+    pub(crate) stage: Stage,
+    pub(crate) sasl: Exchange,
+    /// The server at this end of it has no quorum.
+    pub(crate) is_read_only: bool,
+    pub(crate) traffic: Traffic,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The handshake must be there by then.
+    Fresh(Instant),
+    /// The other members of the ensemble are to say what becomes of its handshake.
+    Opening,
+    /// It speaks for this session.
+    Attached(i64),
+}
+
+impl Server {
+    /// A connection has made its handshake.
+    pub(crate) fn attach(&mut self, connection: ConnectionId, session: i64) {
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        if let Stage::Fresh(due) = known.stage {
+            self.handshakes_due.remove(&(due, connection));
+        }
+        known.stage = Stage::Attached(session);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.connection = Some(connection);
+        }
+    }
+
+    /// The handshake has come, and others are to answer it.
+    pub(crate) fn stop_handshake_clock(&mut self, connection: ConnectionId) {
+        if let Some(known) = self.connections.get_mut(&connection)
+            && let Stage::Fresh(due) = std::mem::replace(&mut known.stage, Stage::Opening)
+        {
+            self.handshakes_due.remove(&(due, connection));
+        }
+    }
+
+    /// A frame or a word has arrived, which so many bytes were spent on.
+    pub(super) fn count_received(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
+        self.totals.count_received(bytes);
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.traffic.received += 1;
+            known.traffic.heard = now;
+        }
+    }
+
+    /// So many replies of a connection are held back. Says whether that is another number than
+    /// before.
+    pub(crate) fn set_outstanding(&mut self, connection: ConnectionId, outstanding: usize) -> bool {
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut known.traffic.outstanding, outstanding);
+        self.outstanding -= before;
+        self.outstanding += outstanding;
+        before != outstanding
+    }
+
+    /// Whether nothing is to be read from a connection at present.
+    pub(crate) fn is_throttled(&self, connection: ConnectionId) -> bool {
+        let has_any = |known: &Connection| known.traffic.outstanding > 0;
+        let replica = self.replica.as_ref();
+        self.has_too_much_to_answer()
+            && (self.connections.get(&connection).is_some_and(has_any)
+                || replica.is_some_and(|replica| replica.is_waiting(connection)))
+    }
+
+    /// Whether more requests are outstanding than are allowed.
+    pub(crate) fn has_too_much_to_answer(&self) -> bool {
+        self.outstanding() > self.config.outstanding_limit
+    }
+
+    /// How many requests were taken and not answered, on all connections.
+    pub(crate) fn outstanding(&self) -> usize {
+        let replica = self.replica.as_ref();
+        self.outstanding + replica.map_or(0, |replica| replica.waiting_len())
+    }
+
+    /// Closes a connection, and says why where that is asked for.
+    pub(crate) fn close_because(&mut self, connection: ConnectionId, why: CloseReason) {
+        if self.forget(connection, why) {
+            self.outputs.push(Output::Close(connection));
+        }
+    }
+
+    pub(super) fn note(
+        &mut self,
+        connection: ConnectionId,
+        stage: Option<Stage>,
+        kind: ConnectionEventKind,
+    ) {
+        self.journal.note(connection, stage, kind);
+    }
+
+    /// Drops all that belongs to a connection, and says whether it was there.
+    pub(crate) fn forget(&mut self, connection: ConnectionId, why: CloseReason) -> bool {
+        let Some(known) = self.connections.remove(&connection) else {
+            return false;
+        };
+        let kind = ConnectionEventKind::Closed { why };
+        self.note(connection, Some(known.stage), kind);
+        self.watches.remove_connection(connection);
+        if let Some(replica) = &mut self.replica {
+            replica.forget(connection);
+        }
+        self.outstanding -= known.traffic.outstanding;
+        match known.stage {
+            Stage::Opening => {}
+            Stage::Fresh(due) => {
+                self.handshakes_due.remove(&(due, connection));
+            }
+            Stage::Attached(session) => {
+                if let Some(session) = self.sessions.get_mut(session)
+                    && session.connection == Some(connection)
+                {
+                    session.connection = None;
+                }
+            }
+        }
+        true
+    }
+}
