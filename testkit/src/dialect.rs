@@ -7,6 +7,7 @@ use std::time::Duration;
 use homing_protocol::op;
 
 use crate::config::ServerConfig;
+use crate::operation::DELETE_CONTAINER;
 
 /// A ZooKeeper that a server can be like. The default is 3.8.0, byte for byte.
 ///
@@ -365,9 +366,6 @@ const UNKNOWN_TO_CLICKHOUSE: [i32; 13] = [
     op::ADD_WATCH,
     op::WHO_AM_I,
 ];
-
-/// What servers tell themselves to reap a node.
-const DELETE_CONTAINER: i32 = 20;
 
 /// What this release does not know yet.
 fn unknown_operations(release: Version) -> Vec<i32> {

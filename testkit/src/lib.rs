@@ -74,6 +74,7 @@ mod journal;
 mod later;
 mod listening;
 mod multi;
+mod operation;
 mod outbox;
 mod path;
 mod processor;

@@ -13,7 +13,7 @@ use crate::config::SuperDigest;
 use crate::cuts::Cut;
 use crate::journal::CloseReason;
 use crate::multi;
-use crate::read_only;
+use crate::operation::{self, CREATE_SESSION, DELETE_CONTAINER};
 use crate::replica;
 use crate::reply::Reply;
 use crate::server::{Asker, ConnectionId, Now, Server};
@@ -63,7 +63,7 @@ impl Server {
                 self.reply(connection, ReplyHeader { xid, zxid, err }, Reply::new());
                 self.close_because(connection, CloseReason::AuthRequired);
             }
-            op if self.is_read_only_at(connection) && read_only::is_refused(op) => {
+            op if self.is_read_only_at(connection) && operation::needs_quorum(op) => {
                 let result = Err(ErrorCode::NotReadOnly);
                 self.answer(connection, xid, result, Reply::new());
             }
@@ -81,14 +81,7 @@ impl Server {
                 }
                 self.close_because(connection, CloseReason::SessionClosed);
             }
-            op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI => {
+            op if operation::is_change(op) => {
                 self.write(now, caller, RequestHeader { xid, op }, reader);
             }
             op::CHECK => self.check(now, caller, xid, reader),
@@ -106,21 +99,7 @@ impl Server {
                     (None, _) => self.refuse(connection, xid, op),
                 }
             }
-            op::EXISTS
-            | op::GET_DATA
-            | op::GET_ACL
-            | op::GET_CHILDREN
-            | op::GET_CHILDREN2
-            | op::SYNC
-            | op::MULTI_READ
-            | op::GET_EPHEMERALS
-            | op::GET_ALL_CHILDREN_NUMBER
-            | op::WHO_AM_I
-            | op::SET_WATCHES
-            | op::SET_WATCHES2
-            | op::ADD_WATCH
-            | op::CHECK_WATCHES
-            | op::REMOVE_WATCHES => {
+            op if op == op::SYNC || operation::is_read(op) => {
                 let mut reply = self.blank();
                 let result = self.read(caller, op, reader, &mut reply);
                 match op {
@@ -554,13 +533,6 @@ impl Server {
         Ok(&known.identities)
     }
 }
-
-/// The handshake's own operation, which clients have no use for. A server takes it from them, and
-/// looks for a time-out in it.
-pub(crate) const CREATE_SESSION: i32 = -10;
-
-/// What removes containers, which a server asks itself for.
-pub(crate) const DELETE_CONTAINER: i32 = 20;
 
 /// What became of a write, for the one who asked and for those who watch.
 #[derive(Debug)]

@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use homing_protocol::{ConnectRequest, ErrorCode, ReplyHeader, op};
+use homing_protocol::{ConnectRequest, ErrorCode, ReplyHeader};
 
 use crate::journal::CloseReason;
-use crate::processor::DELETE_CONTAINER;
 use crate::reply;
 use crate::server::{ConnectionId, Now, Server};
 
@@ -116,23 +115,4 @@ impl Server {
         }
         session
     }
-}
-
-/// What a read-only server refuses before it has looked at it.
-pub(crate) fn is_refused(op: i32) -> bool {
-    matches!(
-        op,
-        op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | DELETE_CONTAINER
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI
-            | op::CHECK
-            | op::RECONFIG
-            | op::SYNC
-    )
 }

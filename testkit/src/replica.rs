@@ -17,7 +17,8 @@ use crate::acl::Identities;
 use crate::cuts::Cut;
 use crate::handshake::Greeting;
 use crate::journal::CloseReason;
-use crate::processor::{CREATE_SESSION, DELETE_CONTAINER, Outcome, malformed};
+use crate::operation::{CREATE_SESSION, DELETE_CONTAINER, is_read, needs_leader};
+use crate::processor::{Outcome, malformed};
 use crate::reply::Reply;
 use crate::server::{Asker, ConnectionId, Now, Rules, Server, Stage};
 use crate::transaction::Caller;
@@ -192,7 +193,7 @@ impl Server {
     /// Whether a request goes to the leader. To a leader a sync is a read, even with proposals that
     /// no majority has: it knows of nobody who could have more.
     pub(crate) fn is_proposed(&self, session: i64, op: i32) -> bool {
-        self.has_leader(session) && is_for_all(op) && !self.is_own_sync(op)
+        self.has_leader(session) && needs_leader(op) && !self.is_own_sync(op)
     }
 
     fn is_own_sync(&self, op: i32) -> bool {
@@ -583,42 +584,9 @@ pub(crate) fn sync(reader: &mut Reader<'_>, reply: &mut Reply) -> Result<(), Err
 
 /// What a member does by itself, when its turn has come.
 fn is_local(op: i32) -> bool {
-    matches!(
-        op,
-        op::EXISTS
-            | op::GET_DATA
-            | op::GET_ACL
-            | op::GET_CHILDREN
-            | op::GET_CHILDREN2
-            | op::PING
-            | op::RECONFIG
-            | op::CHECK_WATCHES
-            | op::REMOVE_WATCHES
-            | op::MULTI_READ
-            | op::SET_WATCHES
-            | op::SET_WATCHES2
-            | op::GET_EPHEMERALS
-            | op::GET_ALL_CHILDREN_NUMBER
-            | op::ADD_WATCH
-            | op::WHO_AM_I
-            | CREATE_SESSION
-            | DELETE_CONTAINER
-    )
-}
-
-/// What one member cannot do by itself.
-fn is_for_all(op: i32) -> bool {
-    matches!(
-        op,
-        op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI
-            | op::SYNC
-            | op::CLOSE_SESSION
-    )
+    is_read(op)
+        || matches!(
+            op,
+            op::PING | op::RECONFIG | CREATE_SESSION | DELETE_CONTAINER
+        )
 }

@@ -5,6 +5,7 @@
 use homing_protocol::frame::LENGTH_LEN;
 use homing_protocol::{ReplyHeader, op};
 
+use crate::operation::{is_transaction, is_write};
 use crate::reply;
 use crate::server::Now;
 
@@ -77,7 +78,8 @@ impl Traffic {
     /// It has been answered. Says which it was.
     pub(crate) fn answered(&mut self, header: ReplyHeader) -> i32 {
         let operation = match self.current {
-            op if header.err != 0 && is_write(op) => "NA",
+            // A multi tells its own failure.
+            op if header.err != 0 && is_write(op) && op != op::MULTI => "NA",
             op => operation(op),
         };
         self.note(operation, header.xid, header.zxid);
@@ -162,26 +164,11 @@ impl Totals {
 
     /// A request was answered.
     pub(crate) fn count_handled(&mut self, op: i32) {
-        match is_write(op) || matches!(op, op::CLOSE_SESSION | op::MULTI) {
+        match is_transaction(op) {
             true => self.writes += 1,
             false => self.reads += 1,
         }
     }
-}
-
-/// Writes of which nothing is said when they have failed. A multi tells its own failure.
-fn is_write(op: i32) -> bool {
-    matches!(
-        op,
-        op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::RECONFIG
-    )
 }
 
 fn operation(op: i32) -> &'static str {

@@ -304,23 +304,6 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whether an operation makes a transaction of its own.
-pub(crate) fn is_write(op: i32) -> bool {
-    matches!(
-        op,
-        op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI
-            | op::RECONFIG
-            | op::CLOSE_SESSION
-    )
-}
-
 /// A field that always says the same.
 fn is_usual(field: &Field) -> bool {
     match (field.name, &field.value) {

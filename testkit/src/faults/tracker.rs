@@ -7,6 +7,7 @@ use bytes::Bytes;
 use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword, op, xid};
 
 use crate::faults::rule::{Kind, Way};
+use crate::operation::{is_upkeep, is_write};
 
 /// How many requests without an answer are remembered. A client that has more of them has replies
 /// of no kind.
@@ -122,36 +123,14 @@ impl Seen {
             (Self::Handshake { .. }, Kind::Handshake) => true,
             (Self::Handshake { resumes }, Kind::Resumption) => *resumes,
             (Self::Event, Kind::Event) => true,
-            (Self::Operation(code), Kind::Request) => is_asked_for(*code),
+            (Self::Operation(code), Kind::Request) => !is_upkeep(*code),
             (Self::Operation(op::CLOSE_SESSION), Kind::Read) => false,
-            (Self::Operation(code), Kind::Read) => is_asked_for(*code) && !is_write(*code),
+            (Self::Operation(code), Kind::Read) => !is_upkeep(*code) && !is_write(*code),
             (Self::Operation(code), Kind::Write) => is_write(*code),
             (Self::Operation(code), Kind::Operation(operation)) => operation.codes.contains(code),
             _ => false,
         }
     }
-}
-
-fn is_asked_for(code: i32) -> bool {
-    use op::{AUTH, PING, SASL, SET_WATCHES, SET_WATCHES2};
-    !matches!(code, PING | AUTH | SASL | SET_WATCHES | SET_WATCHES2)
-}
-
-fn is_write(code: i32) -> bool {
-    use op::{CREATE, CREATE_CONTAINER, CREATE_TTL, CREATE2, DELETE, MULTI, RECONFIG};
-    use op::{SET_ACL, SET_DATA};
-    matches!(
-        code,
-        CREATE
-            | CREATE2
-            | CREATE_CONTAINER
-            | CREATE_TTL
-            | DELETE
-            | SET_DATA
-            | SET_ACL
-            | MULTI
-            | RECONFIG
-    )
 }
 
 /// The number at an offset, if there is one.

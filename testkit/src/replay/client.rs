@@ -15,8 +15,9 @@ use super::order;
 use super::peer::Peer;
 use super::steps::{self, Action, Step, is_ping};
 use super::{Difference, ReplayError};
-use crate::decode::{Piece, Way, What, is_write};
+use crate::decode::{Piece, Way, What};
 use crate::later::later;
+use crate::operation::is_transaction;
 use crate::recording::Recording;
 
 /// How long to wait for what was recorded, unless something else is asked for.
@@ -430,7 +431,7 @@ impl Kind {
 
 fn is_answer_to_write(piece: &Piece) -> bool {
     match piece.decoded().map(|decoded| decoded.what) {
-        Some(What::Reply { op: Some(op), .. }) => is_write(op),
+        Some(What::Reply { op: Some(op), .. }) => is_transaction(op),
         _ => false,
     }
 }

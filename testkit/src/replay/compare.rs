@@ -5,7 +5,8 @@ use homing_protocol::Stat;
 use homing_protocol::incoming::AclEntry;
 
 use super::relation::{Progress, Relation};
-use crate::decode::{Decoded, Field, Name, Part, Value, What, Zxid, digest, error, is_write};
+use crate::decode::{Decoded, Field, Name, Part, Value, What, Zxid, digest, error};
+use crate::operation::is_transaction;
 use crate::recording::is_masked;
 
 /// Compares the frames of one run with those of another. Transactions and sessions have other
@@ -52,7 +53,7 @@ impl Comparison {
                 // A write tells its own transaction, whatever else the newest one that the server
                 // knew of, which other clients have a part in.
                 match op {
-                    Some(op) if is_same && is_write(op) => {
+                    Some(op) if is_same && is_transaction(op) => {
                         self.transaction("zxid", zxid, zxid_now, into);
                     }
                     _ => same_sign(zxid, zxid_now, into),

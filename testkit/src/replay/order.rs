@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::steps::{Action, Step};
-use crate::decode::{Way, What, is_write};
+use crate::decode::{Way, What};
+use crate::operation::is_transaction;
 
 /// When a server came to a request: behind which transaction, or as which. Reads that saw the
 /// same one have no order among each other.
@@ -75,7 +76,7 @@ impl Schedule {
                 let request = place.and_then(|place| asked.remove(place));
                 // Neither pings nor authentications tell where they stand.
                 if let (Some((_, request)), Some(op), 1..) = (request, op, zxid) {
-                    let rank = match is_write(op) {
+                    let rank = match is_transaction(op) {
                         true => Rank::Write,
                         false => Rank::Read,
                     };
