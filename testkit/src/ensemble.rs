@@ -454,17 +454,16 @@ impl Ensemble {
                     server.finish_return(now, connection, greeting, is_valid);
                 }
             }
-            Errand::Touch(session) => self.sessions.touch(session, now.instant),
+            Errand::Touch(session, timeout) => self.sessions.touch(session, now.instant, timeout),
         }
     }
 
     /// A session is at another member, or at the same one again.
     fn take_over(&mut self, now: Now, index: usize, session: i64, timeout: Duration) -> bool {
-        let Some(known) = self.sessions.get_mut(session) else {
+        if self.sessions.get(session).is_none() {
             return false;
-        };
-        known.timeout = timeout;
-        self.sessions.touch(session, now.instant);
+        }
+        self.sessions.touch(session, now.instant, timeout);
         let former = self.owners.insert(session, index);
         if former == self.leader()
             && let Some(former) = former.filter(|former| *former != index)

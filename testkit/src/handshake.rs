@@ -75,7 +75,7 @@ impl Server {
         let Greeting {
             session, timeout, ..
         } = greeting;
-        self.attach(connection, session);
+        self.attach(connection, session, timeout);
         self.note_begun(connection, greeting);
         let password = match self.config.connect_response_is_bare {
             true => SessionPassword::NONE,
@@ -149,8 +149,7 @@ impl Server {
         if request.password != sessions::password(session) {
             return None;
         }
-        self.sessions.get_mut(session)?.timeout = timeout;
-        self.sessions.touch(session, now.instant);
+        self.sessions.touch(session, now.instant, timeout);
         Some(session)
     }
 }

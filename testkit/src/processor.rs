@@ -35,7 +35,7 @@ impl Server {
             return self.close_because(connection, CloseReason::BadRequest);
         };
         self.requests_received += 1;
-        self.touch(now, session);
+        self.touch(now, connection, session);
         if self.replica.is_some() && !self.may_pass(connection, op, frame) {
             return;
         }

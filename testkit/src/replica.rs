@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
@@ -38,8 +39,9 @@ pub(crate) struct Replica {
     pub(crate) role: Role,
     /// What is for the leader.
     errands: VecDeque<Errand>,
-    /// And the sessions that were heard of since it was told of any.
-    heard: BTreeSet<i64>,
+    /// And the sessions that were heard of since it was told of any, with the time-outs of the
+    /// connections that spoke for them last.
+    heard: BTreeMap<i64, Duration>,
     /// What connections wait for, in the order in which it is to be answered.
     waiting: BTreeMap<ConnectionId, VecDeque<Waiting>>,
     /// How many of them there are in all lines.
@@ -57,8 +59,8 @@ pub(crate) enum Errand {
     Sync(ConnectionId),
     /// To say whether there is such a session, which is this member's from now on.
     Return(ConnectionId, Greeting),
-    /// To note that a session was heard of.
-    Touch(i64),
+    /// To note that a session was heard of, by a connection with this time-out.
+    Touch(i64, Duration),
 }
 
 /// What the history consists of. Each takes one transaction number.
@@ -127,7 +129,7 @@ impl Replica {
         Self {
             role,
             errands: VecDeque::new(),
-            heard: BTreeSet::new(),
+            heard: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_len: 0,
             left_behind: BTreeSet::new(),
@@ -218,8 +220,11 @@ impl Server {
 
     pub(crate) fn poll_errand(&mut self) -> Option<Errand> {
         let replica = self.replica.as_mut()?;
-        let heard = |replica: &mut Replica| replica.heard.pop_first().map(Errand::Touch);
-        replica.errands.pop_front().or_else(|| heard(replica))
+        let errand = replica.errands.pop_front();
+        errand.or_else(|| {
+            let (session, timeout) = replica.heard.pop_first()?;
+            Some(Errand::Touch(session, timeout))
+        })
     }
 
     /// All connections are closed, and what they have asked of a leader is forgotten.
@@ -240,12 +245,20 @@ impl Server {
         }
     }
 
-    /// Notes that a session was heard of, here and at the leader.
-    pub(crate) fn touch(&mut self, now: Now, session: i64) {
-        self.sessions.touch(session, now.instant);
+    /// Notes that a session was heard of, here and at the leader. What counts is what this
+    /// connection was granted, also if the session has been elsewhere since.
+    pub(crate) fn touch(&mut self, now: Now, connection: ConnectionId, session: i64) {
+        let Some(timeout) = self.connections.get(&connection).map(|it| it.timeout) else {
+            return;
+        };
+        self.hear(now, session, timeout);
+    }
+
+    fn hear(&mut self, now: Now, session: i64, timeout: Duration) {
+        self.sessions.touch(session, now.instant, timeout);
         if let Some(replica) = &mut self.replica {
             // Once is enough, however much arrives while there is nobody to be told.
-            replica.heard.insert(session);
+            replica.heard.insert(session, timeout);
         }
     }
 
@@ -388,8 +401,9 @@ impl Server {
                     session, timeout, ..
                 } = *greeting;
                 self.sessions.insert(now.instant, session, timeout, None);
-                if let Some(asker) = asker {
-                    self.admit(now, asker, *greeting);
+                match asker {
+                    Some(asker) => self.admit(now, asker, *greeting),
+                    None => self.meet_again(now, session),
                 }
             }
             Deed::End { session, xid } => self.apply_end(now, *session, *xid, asker),
@@ -441,12 +455,23 @@ impl Server {
         }
         self.end_wait(connection);
         if is_valid {
-            if let Some(session) = self.sessions.get_mut(greeting.session) {
-                session.timeout = greeting.timeout;
-            }
+            self.hear(now, greeting.session, greeting.timeout);
             self.admit(now, connection, greeting);
         } else {
             self.turn_away(connection, greeting);
+        }
+    }
+
+    /// A session has begun of which a connection may be here already: it came from another member,
+    /// and has overtaken the history.
+    fn meet_again(&mut self, now: Now, session: i64) {
+        for connection in self.connections_of(session) {
+            if let Some(timeout) = self.connections.get(&connection).map(|it| it.timeout) {
+                self.sessions.touch(session, now.instant, timeout);
+            }
+            if let Some(session) = self.sessions.get_mut(session) {
+                session.connection = Some(connection);
+            }
         }
     }
 

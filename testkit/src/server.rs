@@ -263,6 +263,7 @@ impl Server {
                 peer,
                 identities,
                 stage: Stage::Fresh(due),
+                timeout: Duration::ZERO,
                 sasl: Exchange::default(),
                 is_read_only: self.is_read_only,
                 traffic: Traffic::new(now, port),

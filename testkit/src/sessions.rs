@@ -10,7 +10,10 @@ use crate::server::{ConnectionId, Now};
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// What was granted by the last handshake.
+    /// What its first handshake was granted: all that is stored of it, and what a server goes by
+    /// that has just begun with it.
+    pub(crate) stored: Duration,
+    /// What was granted to the connection that it was heard of by last.
     pub(crate) timeout: Duration,
     /// Who speaks for it at present.
     pub(crate) connection: Option<ConnectionId>,
@@ -87,6 +90,7 @@ impl Sessions {
         self.alive.insert(
             id,
             Session {
+                stored: timeout,
                 timeout,
                 connection,
                 is_local: false,
@@ -112,15 +116,14 @@ impl Sessions {
         self.alive.iter().map(|(id, session)| (*id, session))
     }
 
-    /// Notes that a session was heard of.
-    pub(crate) fn touch(&mut self, id: i64, now: Instant) {
-        let Some(timeout) = self.alive.get(&id).map(|session| session.timeout) else {
-            return;
-        };
+    /// Notes that a session was heard of, by a connection that was granted this time-out. It may
+    /// be another one than before, and let the session expire earlier.
+    pub(crate) fn touch(&mut self, id: i64, now: Instant, timeout: Duration) {
         let expires = self.tick_of_expiry(now, timeout);
         let Some(session) = self.alive.get_mut(&id) else {
             return;
         };
+        session.timeout = timeout;
         if session.expires != expires {
             self.expiries.remove(&(session.expires, id));
             self.expiries.insert((expires, id));
@@ -128,11 +131,12 @@ impl Sessions {
         }
     }
 
-    /// Notes that all sessions were heard of, and that nobody speaks for them.
+    /// Begins anew with the sessions that are stored: nobody speaks for them, and each has the
+    /// whole time of its first handshake, whatever later ones were granted.
     pub(crate) fn restart(&mut self, now: Instant) {
-        let ids: Vec<i64> = self.alive.keys().copied().collect();
-        for id in ids {
-            self.touch(id, now);
+        let stored = self.alive.iter().map(|(id, session)| (*id, session.stored));
+        for (id, stored) in stored.collect::<Vec<_>>() {
+            self.touch(id, now, stored);
             if let Some(session) = self.alive.get_mut(&id) {
                 session.connection = None;
             }
@@ -255,7 +259,7 @@ mod tests {
         let id = sessions.create(at(500), Duration::from_secs(4), ConnectionId::first());
         assert_eq!(sessions.next_expiry(), Some(at(6000)));
         assert_eq!(sessions.expired(at(5999)), None);
-        sessions.touch(id, at(2000));
+        sessions.touch(id, at(2000), Duration::from_secs(4));
         assert_eq!(sessions.next_expiry(), Some(at(8000)));
         assert_eq!(sessions.expired(at(8000)), Some(id));
         sessions.remove(id);

@@ -522,14 +522,14 @@ fn ask(server: &mut Access<'_>, now: Now, connection: &mut Connection) -> bool {
 
 /// Who speaks on a connection, once its handshake is over.
 fn speaker(server: &Server, id: ConnectionId) -> Option<Session> {
-    let Stage::Attached(id) = server.connections.get(&id)?.stage else {
+    let known = server.connections.get(&id)?;
+    let Stage::Attached(id) = known.stage else {
         return None;
     };
-    let timeout = server.sessions.get(id)?.timeout;
     Some(Session {
         id,
         password: sessions::password(id),
-        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+        timeout_ms: i32::try_from(known.timeout.as_millis()).unwrap_or(i32::MAX),
     })
 }
 

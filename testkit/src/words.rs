@@ -275,8 +275,7 @@ impl<'a> View<'a> {
             traffic.sent
         )?;
         if let (false, Stage::Attached(session)) = (is_brief, connection.stage) {
-            let timeout = self.server.sessions.get(session);
-            let timeout = timeout.map_or(0, |session| session.timeout.as_millis());
+            let timeout = connection.timeout.as_millis();
             let last = traffic.last();
             let (operation, established) = (last.operation, traffic.established_ms);
             write!(

@@ -429,6 +429,59 @@ fn a_ping_to_any_member_keeps_a_session_alive() {
     assert!(rig.is_closed(peer.end));
 }
 
+/// Takes a session up again on a member.
+fn renew(rig: &mut Rig, member: usize, peer: Peer, timeout_ms: i32) -> Peer {
+    let mut request = resume(peer, 0);
+    request.timeout_ms = timeout_ms;
+    let end = rig.knock(member, &request);
+    rig.established(end)
+}
+
+#[test]
+fn a_session_lives_by_the_time_out_of_the_connection_that_was_heard_of_last() {
+    let mut rig = Rig::new();
+    let old = rig.session(0, 4000);
+    let new = renew(&mut rig, 1, old, 20_000);
+    assert!(rig.ask(0, "cons").contains("to=4000,"));
+    assert!(rig.ask(1, "cons").contains("to=20000,"));
+    rig.advance(19 * SECOND);
+    assert!(!rig.is_closed(new.end));
+    rig.send(new, op::PING, &Empty);
+    rig.advance(19 * SECOND);
+    assert!(!rig.is_closed(new.end));
+    // The old member does not know that the session is elsewhere, and tells the leader of it.
+    rig.send(old, op::PING, &Empty);
+    rig.advance(6 * SECOND);
+    assert!(rig.is_closed(new.end) && rig.is_closed(old.end));
+}
+
+#[test]
+fn a_session_that_overtakes_the_history_lives_by_its_new_time_out() {
+    let mut rig = Rig::new();
+    lag(&mut rig, 1, SECOND);
+    let old = rig.session(0, 4000);
+    let new = renew(&mut rig, 1, old, 20_000);
+    assert_eq!(rig.act(|it, _| it.server(1).unwrap().sessions()), []);
+    rig.advance(SECOND);
+    let known = rig.act(|it, _| it.server(1).unwrap().sessions());
+    let known: Vec<_> = known.iter().map(|it| (it.timeout, it.connection)).collect();
+    assert_eq!(known, [(20 * SECOND, Some(new.end.1))]);
+}
+
+#[test]
+fn a_new_leader_goes_by_first_handshakes() {
+    let mut rig = Rig::new();
+    let old = rig.session(0, 4000);
+    rig.create(old, "/e", CreateMode::Ephemeral);
+    renew(&mut rig, 1, old, 20_000);
+    // The one that granted more leads.
+    assert!(rig.act(|ensemble, now| ensemble.elect(now, 1)));
+    rig.advance(3 * SECOND);
+    assert!((0..3).all(|member| rig.has(member, "/e")));
+    rig.advance(4 * SECOND);
+    assert!(!(0..3).any(|member| rig.has(member, "/e")));
+}
+
 #[test]
 fn what_follows_a_handshake_waits_for_its_answer() {
     let mut rig = Rig::new();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing_protocol::{CreateMode, Empty, SessionPassword, op};
-use homing_testkit::real::{self, Ensemble};
+use homing_testkit::real::{self, Ensemble, ZooKeeper};
 use homing_testkit::{FakeEnsemble, ServerConfig};
 use support::socket::{Client, ask, line, patiently, read_frame};
 use support::{Answer, Raw, new_session};
@@ -97,6 +97,7 @@ impl<M: Members> Script<M> {
         self.refusals();
         self.moves();
         self.a_leader_dies();
+        self.another_dies_with_what_it_has_granted();
         self.seen
     }
 
@@ -265,6 +266,25 @@ impl<M: Members> Script<M> {
         let stat = answer.last_stat();
         self.note("it has caught up", (stat.mzxid, stat.version));
     }
+
+    /// What a session was granted when it was taken up again stands in no history.
+    fn another_dies_with_what_it_has_granted(&mut self) {
+        let ([first, second], leader) = self.roles();
+        let addr = self.members.addr(second);
+        let mut brief = patiently(|| Client::with(addr, &new_session(4000)));
+        brief.create("/g", CreateMode::Ephemeral);
+        let mut more = brief.again(0);
+        more.timeout_ms = 600_000;
+        let long = Client::with(addr, &more).map(|it| it.session.timeout_ms);
+        self.note("granted", (brief.session.timeout_ms, long));
+        self.members.kill(leader);
+        brief.wait_for_end();
+        // Longer than the first time-out is, and much shorter than the second.
+        patiently(|| {
+            let client = Client::with(self.members.addr(first), &new_session(10_000));
+            client?.get("/g", false).filter(|answer| answer.err() != 0)
+        });
+    }
 }
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -291,14 +311,15 @@ fn mask_port(part: &str) -> String {
     }
 }
 
-fn words(config: &mut ServerConfig) {
+fn set(config: &mut ServerConfig) {
     config.four_letter_words = vec!["*".into()];
+    config.max_session_timeout = Some(Duration::from_secs(600));
 }
 
 #[test]
 fn clients_see_the_same_of_a_fake_ensemble_as_of_a_real_one() {
     let fake = FakeEnsemble::builder()
-        .config(words)
+        .config(set)
         .election_time(Duration::from_millis(500))
         .start()
         .unwrap();
@@ -309,7 +330,8 @@ fn clients_see_the_same_of_a_fake_ensemble_as_of_a_real_one() {
     if real::requirement().is_none() {
         return;
     }
-    let members = Ensemble::start().unwrap();
+    let each = ZooKeeper::builder().property("maxSessionTimeout", "600000");
+    let members = Ensemble::builder().each(each).start().unwrap();
     let seen = Vec::new();
     let real = Script { members, seen }.run();
     let pairs = fake.iter().zip(&real);

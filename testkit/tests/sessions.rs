@@ -135,6 +135,20 @@ fn a_restart_gives_every_session_its_time_again() {
 }
 
 #[test]
+fn a_server_that_starts_again_goes_by_first_handshakes() {
+    let mut rig = Rig::new();
+    let peer = rig.session(4000);
+    let (_, response) = rig.handshake(&resume(peer, 20_000));
+    assert_eq!(response.unwrap().timeout_ms, 20_000);
+    let timeout = |rig: &Rig| rig.server.sessions().first().map(|it| it.timeout);
+    assert_eq!(timeout(&rig), Some(20 * SECOND));
+    rig.server.handle_restart(rig.now);
+    assert_eq!(timeout(&rig), Some(4 * SECOND));
+    rig.advance(6 * SECOND);
+    assert_eq!(timeout(&rig), None);
+}
+
+#[test]
 fn ephemerals_are_listed_by_the_raw_prefix_of_their_path() {
     let mut rig = Rig::new();
     let (peer, other) = (rig.peer(), rig.peer());

@@ -226,12 +226,12 @@ impl Ensemble {
             return;
         };
         leader.lead(now, &self.history, zxid);
-        // It begins with the sessions that it knows of, and gives them their whole time.
+        // It begins with the sessions that it knows of, and gives them the whole time of their
+        // first handshakes: no history tells of later ones.
         self.owners.clear();
         self.sessions.clear();
-        for session in leader.server.sessions() {
-            let (id, timeout) = (session.id, session.timeout);
-            self.sessions.insert(now.instant, id, timeout, None);
+        for (id, session) in leader.server.sessions.iter() {
+            self.sessions.insert(now.instant, id, session.stored, None);
         }
     }
 

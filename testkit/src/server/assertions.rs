@@ -81,7 +81,8 @@ impl Server {
 pub struct SessionInfo {
     /// Its id.
     pub id: i64,
-    /// The time-out that its last handshake was granted.
+    /// The time-out that its last handshake was granted, or its first one if there was none since
+    /// the server has started.
     pub timeout: Duration,
     /// Who speaks for it, if anybody.
     pub connection: Option<ConnectionId>,

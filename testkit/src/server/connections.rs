@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{ConnectionId, Now, Output, Server};
 use crate::acl::Identities;
@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     /// Shared with the requests that wait, and with writes on their way.
     pub(crate) identities: Arc<Identities>,
     pub(crate) stage: Stage,
+    /// What its handshake was granted. Zero before that.
+    pub(crate) timeout: Duration,
     pub(crate) sasl: Exchange,
     /// The server at this end of it has no quorum.
     pub(crate) is_read_only: bool,
@@ -36,7 +38,7 @@ pub(crate) enum Stage {
 
 impl Server {
     /// A connection has made its handshake.
-    pub(crate) fn attach(&mut self, connection: ConnectionId, session: i64) {
+    pub(crate) fn attach(&mut self, connection: ConnectionId, session: i64, timeout: Duration) {
         let Some(known) = self.connections.get_mut(&connection) else {
             return;
         };
@@ -44,6 +46,7 @@ impl Server {
             self.handshakes_due.remove(&(due, connection));
         }
         known.stage = Stage::Attached(session);
+        known.timeout = timeout;
         if let Some(session) = self.sessions.get_mut(session) {
             session.connection = Some(connection);
         }

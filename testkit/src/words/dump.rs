@@ -36,7 +36,7 @@ impl View<'_> {
         write!(out, "Connections ")?;
         let connections = server.connections.values().map(|connection| {
             let (session, timeout) = match connection.stage {
-                Stage::Attached(id) => (id, server.sessions.get(id).map(|it| it.timeout)),
+                Stage::Attached(id) => (id, Some(connection.timeout)),
                 Stage::Fresh(_) | Stage::Opening => (0, None),
             };
             let timeout = timeout.map_or(SESSIONLESS, ms);
