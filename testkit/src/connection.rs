@@ -11,16 +11,13 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::faults::{Action, Filter, Passed, Way};
+use crate::outbox::BACKLOG_MAX;
 use crate::reply;
 use crate::server::ConnectionId;
 
 /// While so many bytes wait to be sent to a client, nothing more is read from it: it has asked
 /// for enough.
 const BACKLOG_PAUSE: usize = 1 << 20;
-
-/// A client that takes nothing while others make notifications for it is dropped here. One
-/// frame may exceed the limit.
-const BACKLOG_MAX: usize = 64 << 20;
 
 /// How long a closed connection may take to deliver what it was sent before. Until its peer has
 /// read everything, dropping the socket could destroy it.

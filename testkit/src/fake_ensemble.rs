@@ -97,7 +97,8 @@ impl FakeEnsemble {
     /// pause it and to cut its connections is to be done here.
     ///
     /// A member that is [paused](FakeServer::pause) keeps its place among the others, who do not
-    /// notice: [`isolate`](Self::isolate) it as well if they are to.
+    /// notice: [`isolate`](Self::isolate) it as well if they are to. What they change is kept for
+    /// its clients until it goes on, up to 64 MiB for each: whoever has more coming is dropped.
     ///
     /// # Panics
     /// There are not so many.

@@ -114,7 +114,7 @@ pub enum CloseReason {
     AuthRequired,
     /// It asked a four-letter word.
     Word(&'static str),
-    /// It takes nothing of what it is sent.
+    /// It takes nothing of what it is sent, and 64 MiB wait for it.
     Backlog,
     /// A fault was arranged.
     Fault,

@@ -1,8 +1,21 @@
 //! What the server wants done and nobody has fetched yet.
+//!
+//! A real server keeps what it has for a client without a limit: a reply that was made counts for
+//! nothing, and whoever reads none of them is read from all the same, until the memory is gone.
+//! Here nothing that clients do takes memory without a bound. Who has asked for much and takes
+//! nothing is not read from (`BACKLOG_PAUSE` in `connection.rs`), so that what it is owed is at
+//! most that and its last replies. But others make notifications for it, and a member of an
+//! ensemble whose thread is paused goes on to apply what the others decide: there the connection
+//! ends at [`BACKLOG_MAX`].
 
 use std::collections::VecDeque;
 
 use crate::server::Output;
+
+/// While so many bytes wait for one client, in the server or in front of its socket, nothing that
+/// others have done is told to it any more: its connection is closed. One frame may exceed the
+/// limit. Whoever reads what it is sent comes nowhere near.
+pub(crate) const BACKLOG_MAX: usize = 64 << 20;
 
 /// Outputs, in their order.
 #[derive(Debug, Default)]

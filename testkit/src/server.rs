@@ -118,8 +118,9 @@ pub enum Output {
 ///   [`handle_disconnected`](Self::handle_disconnected),
 ///   [`handle_timeout`](Self::handle_timeout) and [`handle_restart`](Self::handle_restart).
 /// * **Outputs** come from [`poll_output`](Self::poll_output). After every input, and after
-///   every fault, take them until there is none; what is left untaken stays in memory. One
-///   input's outputs are bounded by what it asks for: a request costs one reply, a change one
+///   every fault, take them until there is none; what is left untaken stays in memory, and when
+///   that is 64 MiB for one connection, the next change that it watches closes it. One input's
+///   outputs are bounded by what it asks for: a request costs one reply, a change one
 ///   notification for each connection that watches.
 /// * **Time** is [`poll_timeout`](Self::poll_timeout). Ask again after the outputs are drained,
 ///   and call `handle_timeout` when the time has come. Calling it early does no harm.
@@ -267,6 +268,7 @@ impl Server {
                 sasl: Exchange::default(),
                 is_read_only: self.is_read_only,
                 traffic: Traffic::new(now, port),
+                unfetched: 0,
             },
         );
         id
@@ -369,6 +371,7 @@ impl Server {
             self.totals.count_sent(frame);
             if let Some(known) = self.connections.get_mut(connection) {
                 known.traffic.sent += 1;
+                known.unfetched = known.unfetched.saturating_sub(frame.len());
             }
         }
         Some(output)

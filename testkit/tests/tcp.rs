@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -11,8 +12,11 @@ use homing_protocol::{
     Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Empty, GetData, Record, ReplyHeader,
     RequestHeader, op, put_request,
 };
-use homing_testkit::FakeServer;
-use support::new_session;
+use homing_testkit::{CloseReason, ConnectionEventKind, FakeServer};
+use support::{new_session, path_and_kind};
+
+const PERSISTENT: i32 = 0;
+const ANY_VERSION: i32 = -1;
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(10);
@@ -323,6 +327,41 @@ fn a_client_that_reads_nothing_is_not_read_from() {
     for xid in 1..400 {
         assert_eq!(client.receive().unwrap().xid, xid);
     }
+}
+
+#[test]
+fn a_client_that_reads_nothing_of_what_others_do_is_dropped() {
+    let (tell, told) = mpsc::channel();
+    let server = FakeServer::builder()
+        .observe(move |event| drop(tell.send(event.kind.clone())))
+        .session_timeouts(Duration::from_secs(1), Duration::from_secs(600))
+        .start()
+        .unwrap();
+    let mut busy = Client::connect(&server);
+    let parent = format!("/{}", "x".repeat(500_000));
+    let child = format!("{parent}/a");
+    assert_eq!(busy.create(&parent).unwrap().err, 0);
+    // Its session is not to expire meanwhile.
+    let mut idle = Client::with(&server, &new_session(600_000)).unwrap();
+    for path in [&parent, &child] {
+        idle.send(op::ADD_WATCH, &path_and_kind(path, PERSISTENT));
+        assert_eq!(idle.receive().unwrap().err, 0);
+    }
+    let mut len = 0;
+    while server.with_server(|server| server.connection_count()) == 2 {
+        assert!(len < 200_000_000, "{len} bytes are kept for it");
+        assert_eq!(busy.create(&child).unwrap().err, 0);
+        busy.send(op::DELETE, &path_and_kind(&child, ANY_VERSION));
+        assert_eq!(busy.receive().unwrap().err, 0);
+        // It is told of the child, and of its parent's list.
+        len += 2 * (child.len() + parent.len());
+    }
+    assert!(len > 64 << 20, "{len} bytes are not too much");
+    let why = CloseReason::Backlog;
+    assert!(
+        told.try_iter()
+            .any(|it| it == ConnectionEventKind::Closed { why })
+    );
 }
 
 #[test]

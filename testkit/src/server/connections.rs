@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     /// The server at this end of it has no quorum.
     pub(crate) is_read_only: bool,
     pub(crate) traffic: Traffic,
+    /// How many bytes there are to be sent to it that nobody has fetched yet.
+    pub(super) unfetched: usize,
 }
 
 /// How far a connection has come.
