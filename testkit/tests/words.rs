@@ -17,6 +17,9 @@ use support::new_session;
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
 
+/// What servers ask themselves for.
+const DELETE_CONTAINER: i32 = 20;
+
 /// So long that no session expires while a machine is busy with something else.
 const TICK: Duration = Duration::from_secs(20);
 
@@ -148,6 +151,9 @@ fn sessions(address: SocketAddr) -> [Client; 4] {
     let mut third = Client::connect(address, 320_000);
     let path = "/nope".into();
     third.call(op::DELETE, &Delete { path, version });
+    // Nor of what clients have no use for, which counts with the writes.
+    let (path, version) = ("/nope".into(), -1);
+    third.call(DELETE_CONTAINER, &Delete { path, version });
     let mut fourth = Client::connect(address, 330_000);
     let path = "/nope".into();
     fourth.call(op::EXISTS, &Exists { path, watch: false });
