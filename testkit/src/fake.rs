@@ -126,8 +126,8 @@ impl FakeServer {
     }
 
     /// Starts it again, on the same port and with what it had stored; stops it first if it runs.
-    /// Every session has its whole time-out before it, as with a real server, and a
-    /// [`pause`](Self::pause) is over.
+    /// Every session has a whole time-out before it, as with a real server: that of its first
+    /// handshake, until somebody speaks for it again. A [`pause`](Self::pause) is over.
     ///
     /// # Errors
     /// Somebody else has taken the port, and has not returned it within five seconds.

@@ -346,7 +346,8 @@ impl Server {
     }
 
     /// The process has been started again on the same data: all connections are gone, without
-    /// an output for each, and every session has its whole time-out before it.
+    /// an output for each, and every session has a whole time-out before it: that of its first
+    /// handshake, which is all that is stored.
     pub fn handle_restart(&mut self, now: Now) {
         self.begin(now);
         let connections: Vec<_> = self.connections.keys().copied().collect();

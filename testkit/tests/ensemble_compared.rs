@@ -8,7 +8,7 @@ use std::time::Duration;
 use homing_protocol::{CreateMode, Empty, SessionPassword, op};
 use homing_testkit::real::{self, Ensemble, ZooKeeper};
 use homing_testkit::{FakeEnsemble, ServerConfig};
-use support::socket::{Client, ask, line, patiently, read_frame};
+use support::socket::{Client, ask, grant_more, line, patiently, read_frame};
 use support::{Answer, Raw, new_session};
 
 /// An ensemble of either kind.
@@ -271,15 +271,9 @@ impl<M: Members> Script<M> {
     fn another_dies_with_what_it_has_granted(&mut self) {
         let ([first, second], leader) = self.roles();
         let addr = self.members.addr(second);
-        let mut brief = patiently(|| Client::with(addr, &new_session(4000)));
-        brief.create("/g", CreateMode::Ephemeral);
-        let mut more = brief.again(0);
-        more.timeout_ms = 600_000;
-        let long = Client::with(addr, &more).map(|it| it.session.timeout_ms);
-        self.note("granted", (brief.session.timeout_ms, long));
+        let mut client = patiently(|| grant_more(addr, "/g"));
         self.members.kill(leader);
-        brief.wait_for_end();
-        // Longer than the first time-out is, and much shorter than the second.
+        client.wait_for_end();
         patiently(|| {
             let client = Client::with(self.members.addr(first), &new_session(10_000));
             client?.get("/g", false).filter(|answer| answer.err() != 0)

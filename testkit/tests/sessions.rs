@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing_protocol::{CreateMode, Empty, EventType, op};
-use support::{Rig, resume};
+use homing_testkit::{FakeServer, real};
+use support::socket::{Client, grant_more, patiently};
+use support::{Rig, new_session, resume};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,6 +149,34 @@ fn a_server_that_starts_again_goes_by_first_handshakes() {
     assert_eq!(timeout(&rig), Some(4 * SECOND));
     rig.advance(6 * SECOND);
     assert_eq!(timeout(&rig), None);
+}
+
+#[test]
+fn a_real_server_that_starts_again_goes_by_first_handshakes() {
+    let fake = FakeServer::builder()
+        .session_timeouts(SECOND, 600 * SECOND)
+        .start()
+        .unwrap();
+    let addr = fake.addr();
+    expires_early(addr, || fake.restart().unwrap());
+    if real::requirement().is_none() {
+        return;
+    }
+    let builder = real::ZooKeeper::builder();
+    let builder = builder.property("maxSessionTimeout", "600000");
+    let mut real = builder.start().unwrap();
+    expires_early(real.addr(), || real.restart().unwrap());
+}
+
+/// Grants a session little and then much, and sees it gone soon after a restart.
+fn expires_early(addr: SocketAddr, restart: impl FnOnce()) {
+    patiently(|| grant_more(addr, "/e"));
+    restart();
+    let mut other = patiently(|| Client::with(addr, &new_session(60_000)));
+    patiently(|| {
+        let answer = other.get("/e", false).unwrap();
+        (answer.err() != 0).then_some(())
+    });
 }
 
 #[test]

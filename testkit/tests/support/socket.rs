@@ -10,7 +10,7 @@ use homing_protocol::{
     RequestHeader, SetData, op, put_request,
 };
 
-use super::{Answer, event, path_body};
+use super::{Answer, event, new_session, path_body};
 
 /// Longer than anything here takes.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ impl Client {
             session_id: self.session.session_id,
             password: self.session.password,
             last_zxid_seen,
-            ..super::new_session(self.session.timeout_ms)
+            ..new_session(self.session.timeout_ms)
         }
     }
 
@@ -160,6 +160,17 @@ pub fn line(addr: SocketAddr, name: &str) -> String {
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     line.unwrap_or("none").to_owned()
+}
+
+/// A session with an ephemeral node that was granted 4 s at first and ten minutes when it was taken
+/// up again. `None` if it took too long over that, or nobody answers.
+pub fn grant_more(addr: SocketAddr, node: &str) -> Option<Client> {
+    let mut brief = Client::with(addr, &new_session(4000))?;
+    let answer = brief.create(node, CreateMode::Ephemeral)?;
+    let mut request = brief.again(0);
+    request.timeout_ms = 600_000;
+    let long = Client::with(addr, &request).filter(|_| answer.err() == 0)?;
+    (long.session.timeout_ms == 600_000).then_some(long)
 }
 
 /// Tries until there is something, which must come.
