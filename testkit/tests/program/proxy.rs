@@ -1,0 +1,85 @@
+//! `proxy`: a real server, or another, through faults.
+
+use std::io::Read;
+
+use homing_testkit::FakeServer;
+
+use super::{Running, Scratch, is_cut, refused, run};
+
+#[test]
+fn a_proxy_does_what_its_script_says_and_tells_so() {
+    let server = FakeServer::start();
+    let faults = ["--faults", "cut on connection 1", "--seed", "7", "-v"];
+    let proxy = Running::proxy(&faults, &server.connect_string());
+    assert_eq!(proxy.ask("srvr"), "");
+    let answer = proxy.ask("srvr");
+    assert!(answer.contains("\nMode: standalone\n"), "{answer}");
+    let status = proxy.end_by("-INT");
+    assert!(status.contains("connection 1: from 127.0.0.1:"), "{status}");
+    assert!(
+        status.contains("connection 1: closed by a fault; "),
+        "{status}"
+    );
+    assert!(
+        status.ends_with("faults: 1 × cut on connection 1\n"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_proxy_says_why_it_cannot_connect() {
+    let server = FakeServer::start();
+    // Its port is kept, and nobody listens there.
+    server.faults("refuse".parse().unwrap());
+    let upstream = server.connect_string();
+    let proxy = Running::proxy(&["-v"], &upstream);
+    assert_eq!(proxy.dial().read(&mut [0]).unwrap(), 0);
+    let status = proxy.end_by("-INT");
+    let why = format!("connection 1: cannot connect to {upstream}: Connection refused");
+    assert!(status.contains(&why), "{status}");
+    let over = "connection 1: closed by the proxy, which reaches no server; ";
+    assert!(status.contains(over), "{status}");
+}
+
+#[test]
+fn faults_come_from_a_file_too() {
+    let file = Scratch::with("faults.txt", "# all of it\ncut\n");
+    let faults = ["--faults-file", file.path()];
+    let server = FakeServer::start();
+    let proxy = Running::proxy(&faults, &server.connect_string());
+    assert!(is_cut(proxy.dial()));
+    proxy.end_by("-TERM");
+
+    std::fs::write(file.path(), "cut\nslice").unwrap();
+    let proxy = ["proxy", "--upstream", "127.0.0.1:1"];
+    let arguments = [&proxy[..], &["--listen", "127.0.0.1:0"], &faults].concat();
+    let (code, errors) = refused(&arguments);
+    let path = file.path();
+    let expected =
+        format!("homing-testkit: {path}: item 2 of the faults, \"slice\", at \"slice\": ");
+    assert!(errors.starts_with(&expected), "{errors}");
+    assert_eq!(code, 1);
+
+    std::fs::remove_file(path).unwrap();
+    let (_, errors) = refused(&arguments);
+    let expected = format!("homing-testkit: cannot read {path}: ");
+    assert!(errors.starts_with(&expected), "{errors}");
+}
+
+#[test]
+fn help_has_every_fault() {
+    let output = run(&["proxy", "--help"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    let faults = homing_testkit::faults::REFERENCE.trim_end();
+    assert!(help.contains(faults), "{help}");
+}
+
+#[test]
+fn where_there_are_no_faults_nothing_is_said_of_them() {
+    let server = FakeServer::start();
+    let served = Running::serve(&["-v"]);
+    let passed = Running::proxy(&["-v"], &server.connect_string());
+    for running in [served, passed] {
+        assert_eq!(running.end_by("-INT"), "");
+    }
+}
