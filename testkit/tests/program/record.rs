@@ -148,7 +148,7 @@ fn what_cannot_be_recorded_or_played_is_named() {
     check(&record, 1, "cannot write /nowhere/at/all: ");
     let record = ["record", "--upstream", "127.0.0.1:1", "--listen", &taken];
     let error = format!("cannot listen on {taken} in front of 127.0.0.1:1: ");
-    check(&record, 1, &error);
+    check(&[&record[..], &["--out", path]].concat(), 1, &error);
     check(&["record"], 2, "--upstream");
 }
 
