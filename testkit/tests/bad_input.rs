@@ -2,17 +2,13 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use homing_protocol::{ConnectRequest, ConnectResponse, Record, SessionPassword, op};
+use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword, op};
 use homing_testkit::{FakeServer, real};
-use support::new_session;
-
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(30);
+use support::socket::{dial, read_frame};
+use support::{handshake_frame, new_session};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,37 +61,13 @@ impl Server {
 
 const PING: &[u8] = b"\0\0\0\x08\xff\xff\xff\xfe\0\0\0\x0b";
 
-fn dial(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket
-}
-
 fn connect(address: SocketAddr) -> (TcpStream, ConnectResponse) {
     let mut socket = dial(address);
-    socket.write_all(&handshake(&new_session(30_000))).unwrap();
+    socket
+        .write_all(&handshake_frame(&new_session(30_000)))
+        .unwrap();
     let answer = read_frame(&mut socket).expect("a handshake");
     (socket, ConnectResponse::decode(&answer).unwrap())
-}
-
-fn handshake(request: &ConnectRequest) -> BytesMut {
-    let mut frame = BytesMut::new();
-    frame.put_u32(request.encoded_len() as u32);
-    request.encode(&mut frame);
-    frame
-}
-
-fn read_frame(socket: &mut TcpStream) -> Option<Bytes> {
-    let mut len = [0; 4];
-    match socket.read_exact(&mut len) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("neither answer nor end"),
-        Err(_) => return None,
-    }
-    let mut frame = vec![0; u32::from_be_bytes(len) as usize];
-    socket.read_exact(&mut frame).ok()?;
-    Some(frame.into())
 }
 
 fn header(frame: &[u8]) -> (i32, i32) {
@@ -229,16 +201,16 @@ fn handshakes_that_make_no_sense_are_answered_as_by_a_real_server() {
         ),
         (
             "a session that there is not",
-            both.map(|_| handshake(&with(77)).to_vec()),
+            both.map(|_| handshake_frame(&with(77)).to_vec()),
         ),
         (
             "a wrong password",
-            both.map(|session| handshake(&with(session)).to_vec()),
+            both.map(|session| handshake_frame(&with(session)).to_vec()),
         ),
         (
             "no password",
             both.map(|session| {
-                let frame = handshake(&ConnectRequest {
+                let frame = handshake_frame(&ConnectRequest {
                     password: SessionPassword::NONE,
                     ..with(session)
                 });
@@ -248,7 +220,7 @@ fn handshakes_that_make_no_sense_are_answered_as_by_a_real_server() {
         (
             "a client from the future",
             both.map(|_| {
-                let frame = handshake(&ConnectRequest {
+                let frame = handshake_frame(&ConnectRequest {
                     last_zxid_seen: i64::MAX,
                     ..new_session(10_000)
                 });

@@ -2,20 +2,14 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use homing_protocol::{
-    Acl, ConnectResponse, Create, CreateMode, Delete, Empty, Exists, GetChildren, GetData, Record,
-    RequestHeader, SetData, op, put_request, xid,
-};
+use homing_protocol::{Acl, Create, CreateMode, Empty, GetChildren, op, xid};
 use homing_testkit::{FakeServer, ServerMode, real};
-use support::new_session;
-
-/// Longer than anything here takes.
-const SOON: Duration = Duration::from_secs(30);
+use support::socket::{Client, ask, read_frame};
+use support::{create_body, delete_body, exists_body, new_session, request_frame};
 
 /// What servers ask themselves for.
 const DELETE_CONTAINER: i32 = 20;
@@ -23,83 +17,17 @@ const DELETE_CONTAINER: i32 = 20;
 /// So long that no session expires while a machine is busy with something else.
 const TICK: Duration = Duration::from_secs(20);
 
-struct Client {
-    socket: TcpStream,
-    session: i64,
-    xid: i32,
+fn connect(address: SocketAddr, timeout_ms: i32) -> Client {
+    Client::with(address, &new_session(timeout_ms)).expect("an answer")
 }
 
-impl Client {
-    fn connect(address: SocketAddr, timeout_ms: i32) -> Self {
-        let mut socket = dial(address);
-        let request = new_session(timeout_ms);
-        let mut frame = BytesMut::new();
-        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        request.encode(&mut frame);
-        socket.write_all(&frame).unwrap();
-        let response = ConnectResponse::decode(&read_frame(&mut socket)).unwrap();
-        Self {
-            socket,
-            session: response.session_id,
-            xid: 0,
-        }
-    }
-
-    /// Asks, and waits for the answer.
-    fn call(&mut self, op: i32, body: &impl Record) {
-        self.xid += 1;
-        self.send(self.xid, op, body);
-        read_frame(&mut self.socket);
-    }
-
-    fn send(&mut self, xid: i32, op: i32, body: &impl Record) {
-        let mut frame = BytesMut::new();
-        put_request(&mut frame, RequestHeader { xid, op }, body);
-        self.socket.write_all(&frame).unwrap();
-    }
-
-    fn create(&mut self, path: &str, data: &[u8], mode: CreateMode) {
-        let path = path.into();
-        let acl = &[Acl::open()];
-        self.call(
-            op::CREATE,
-            &Create {
-                path,
-                data,
-                acl,
-                mode,
-            },
-        );
-    }
-
-    fn get(&mut self, path: &str, watch: bool) {
-        let path = path.into();
-        self.call(op::GET_DATA, &GetData { path, watch });
-    }
-}
-
-fn dial(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket
-}
-
-fn read_frame(socket: &mut TcpStream) -> Bytes {
-    let mut len = [0; 4];
-    socket.read_exact(&mut len).unwrap();
-    let mut frame = vec![0; u32::from_be_bytes(len) as usize];
-    socket.read_exact(&mut frame).unwrap();
-    frame.into()
-}
-
-/// What is answered to these bytes until the end.
-fn ask(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut socket = dial(address);
-    socket.write_all(bytes).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
+fn create(client: &mut Client, path: &str, data: &[u8], mode: CreateMode) {
+    let acl = [Acl::open()];
+    let create = Create {
+        data,
+        ..create_body(path, &acl, mode)
+    };
+    client.call(op::CREATE, &create).unwrap();
 }
 
 fn fake() -> FakeServer {
@@ -119,44 +47,35 @@ fn real() -> Option<real::ZooKeeper> {
 
 /// Sessions with something to tell of, on a server that has counted nothing before.
 fn sessions(address: SocketAddr) -> [Client; 4] {
-    ask(address, b"srst");
-    let mut first = Client::connect(address, 300_000);
-    first.create("/a", b"hello", CreateMode::Persistent);
-    first.create("/e", b"", CreateMode::Ephemeral);
-    let (path, watch) = ("/nope".into(), true);
-    first.call(op::EXISTS, &Exists { path, watch });
-    first.get("/a", true);
-    let path = "/a".into();
-    first.call(op::GET_CHILDREN, &GetChildren { path, watch });
-    let mut second = Client::connect(address, 310_000);
-    second.get("/a", true);
-    let (path, version) = ("/a".into(), -1);
-    let data = b"hello, world";
-    second.call(
-        op::SET_DATA,
-        &SetData {
-            path,
-            data,
-            version,
-        },
-    );
-    // The reply comes behind the notification, and the other one is told as well.
-    read_frame(&mut second.socket);
-    read_frame(&mut first.socket);
-    second.get("/a", true);
+    ask(address, "srst");
+    let mut first = connect(address, 300_000);
+    create(&mut first, "/a", b"hello", CreateMode::Persistent);
+    create(&mut first, "/e", b"", CreateMode::Ephemeral);
+    first.call(op::EXISTS, &exists_body("/nope", true)).unwrap();
+    first.get("/a", true).unwrap();
+    let (path, watch) = ("/a".into(), true);
+    let children = GetChildren { path, watch };
+    first.call(op::GET_CHILDREN, &children).unwrap();
+    let mut second = connect(address, 310_000);
+    second.get("/a", true).unwrap();
+    let told = second.set("/a", b"hello, world").unwrap();
+    assert_eq!(told.events.len(), 1);
+    // The other one is told as well.
+    read_frame(&mut first.socket).unwrap();
+    second.get("/a", true).unwrap();
     // A ping is the last operation, and not the last xid.
-    first.send(xid::PING, op::PING, &Empty);
-    read_frame(&mut first.socket);
+    let ping = request_frame(xid::PING, op::PING, &Empty);
+    first.socket.write_all(&ping).unwrap();
+    read_frame(&mut first.socket).unwrap();
     // Nothing is said of a write that has failed.
-    let mut third = Client::connect(address, 320_000);
-    let path = "/nope".into();
-    third.call(op::DELETE, &Delete { path, version });
+    let mut third = connect(address, 320_000);
+    third.call(op::DELETE, &delete_body("/nope")).unwrap();
     // Nor of what clients have no use for, which counts with the writes.
-    let (path, version) = ("/nope".into(), -1);
-    third.call(DELETE_CONTAINER, &Delete { path, version });
-    let mut fourth = Client::connect(address, 330_000);
-    let path = "/nope".into();
-    fourth.call(op::EXISTS, &Exists { path, watch: false });
+    third.call(DELETE_CONTAINER, &delete_body("/nope")).unwrap();
+    let mut fourth = connect(address, 330_000);
+    fourth
+        .call(op::EXISTS, &exists_body("/nope", false))
+        .unwrap();
     [first, second, third, fourth]
 }
 
@@ -175,7 +94,7 @@ impl Server {
     /// The answer to a word without what cannot be the same: ports, session ids, dates, what took
     /// how long, where it is stored.
     fn ask(&self, word: &str) -> String {
-        let answer = ask(self.address, word.as_bytes());
+        let answer = ask(self.address, word);
         let mut lines: Vec<String> = answer.split('\n').map(|line| self.mask(line)).collect();
         if ["cons", "stat", "wchc", "wchp", "dump"].contains(&word) {
             // A real server lists things in the order of its hash tables.
@@ -191,7 +110,7 @@ impl Server {
             .iter()
             .zip(&self.clients)
         {
-            let id = format!("0x{:x}", client.session);
+            let id = format!("0x{:x}", client.session.session_id);
             line = line.replace(&id, &format!("0x({name})"));
             let port = client.socket.local_addr().unwrap().port();
             line = line.replace(&format!(":{port}"), &format!(":({name})"));
@@ -263,8 +182,8 @@ fn every_word_is_answered_as_a_real_server_answers_it() {
         assert_eq!(fake.ends_with('\n'), real.ends_with('\n'), "{word}");
     }
     for server in [&fake, &real] {
-        assert_eq!(ask(server.address, b"stmk\0\0\0\0\0\0\x01\x2c"), "300");
-        assert_eq!(ask(server.address, b"gtmk"), "300");
+        assert_eq!(ask(server.address, "stmk\0\0\0\0\0\0\x01\x2c"), "300");
+        assert_eq!(ask(server.address, "gtmk"), "300");
     }
 }
 
@@ -272,7 +191,7 @@ fn every_word_is_answered_as_a_real_server_answers_it() {
 fn settings_and_surroundings_have_the_names_that_a_real_server_has() {
     let Some(real) = real() else { return };
     let fake = fake();
-    let [fake_conf, real_conf] = [fake.addr(), real.addr()].map(|at| ask(at, b"conf"));
+    let [fake_conf, real_conf] = [fake.addr(), real.addr()].map(|at| ask(at, "conf"));
     assert_eq!(names(&fake_conf, '='), names(&real_conf, '='));
     let port = format!("clientPort={}\n", fake.addr().port());
     assert!(fake_conf.starts_with(&port), "{fake_conf}");
@@ -283,9 +202,9 @@ fn settings_and_surroundings_have_the_names_that_a_real_server_has() {
         };
         assert_eq!(of(&fake_conf), of(&real_conf));
     }
-    let [fake_envi, real_envi] = [fake.addr(), real.addr()].map(|at| ask(at, b"envi"));
+    let [fake_envi, real_envi] = [fake.addr(), real.addr()].map(|at| ask(at, "envi"));
     assert_eq!(names(&fake_envi, '='), names(&real_envi, '='));
-    let [fake_dirs, real_dirs] = [fake.addr(), real.addr()].map(|at| ask(at, b"dirs"));
+    let [fake_dirs, real_dirs] = [fake.addr(), real.addr()].map(|at| ask(at, "dirs"));
     assert_eq!(names(&fake_dirs, ':'), names(&real_dirs, ':'));
 }
 
@@ -362,19 +281,19 @@ fn a_member_of_an_ensemble_says_so() {
             })
             .start()
             .unwrap();
-        let srvr = ask(fake.addr(), b"srvr");
+        let srvr = ask(fake.addr(), "srvr");
         assert!(srvr.contains(&format!("\nMode: {name}\n")), "{srvr}");
         assert_eq!(
             srvr.contains("\nProposal sizes last/min/max: -1/-1/-1\n"),
             mode == ServerMode::Leader
         );
-        let mntr = ask(fake.addr(), b"mntr");
+        let mntr = ask(fake.addr(), "mntr");
         assert!(
             mntr.contains(&format!("\nzk_peer_state\t{state}\n")),
             "{mntr}"
         );
         assert_eq!(mntr.contains("\nzk_learners\t"), mode == ServerMode::Leader);
-        let conf = ask(fake.addr(), b"conf");
+        let conf = ask(fake.addr(), "conf");
         let members = "\nmembership: \nserver.1=a:2888:3888:participant\nversion=0";
         assert!(conf.ends_with(members), "{conf}");
     }
@@ -391,20 +310,20 @@ fn members_of_an_ensemble_tell_what_those_of_a_real_one_tell() {
         .ensemble(3)
         .start()
         .unwrap();
-    assert!(ask(ensemble.member(0).addr(), b"mntr").contains("\nzk_quorum_size\t3\n"));
+    assert!(ask(ensemble.member(0).addr(), "mntr").contains("\nzk_quorum_size\t3\n"));
     let real: Vec<_> = real_ensemble.members().iter().map(|it| it.addr()).collect();
     let fake: Vec<_> = ensemble.members().iter().map(FakeServer::addr).collect();
     for mode in ["leader", "follower"] {
         let of = |members: &[SocketAddr]| {
-            let plays = |at: &SocketAddr| ask(*at, b"srvr").contains(&format!("Mode: {mode}\n"));
+            let plays = |at: &SocketAddr| ask(*at, "srvr").contains(&format!("Mode: {mode}\n"));
             let found = members.iter().copied().find(plays);
             found.unwrap_or_else(|| panic!("there is a {mode}"))
         };
         let [fake, real] = [of(&fake), of(&real)];
-        for (word, separator) in [(b"srvr", ':'), (b"mntr", '\t'), (b"conf", '=')] {
+        for (word, separator) in [("srvr", ':'), ("mntr", '\t'), ("conf", '=')] {
             let [fake, real] = [fake, real].map(|at| ask(at, word));
             let [mut fake, mut real] = [&fake, &real].map(|text| names(text, separator));
-            if word == b"mntr" {
+            if word == "mntr" {
                 // Where those stand that only a member has is a matter of its hash table. What a
                 // leader measures of each follower by its number is left out.
                 fake.sort_unstable();

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use homing_protocol::{
-    Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, EventType, Exists, GetData,
-    Record, ReplyHeader, RequestHeader, SessionPassword, SetData, op, put_request,
+    Acl, ConnectRequest, ConnectResponse, CreateMode, EventType, Record, ReplyHeader,
+    SessionPassword, op,
 };
 use homing_testkit::{ConnectionId, Ensemble, Now, Output, ServerConfig};
 
-use super::{Answer, event, new_session, path_body};
+use super::{
+    Answer, create_body, delete_body, event, exists_body, get_body, handshake_frame, new_session,
+    path_body, request_frame, set_body,
+};
 
 /// An ensemble, the time, and what every connection was sent.
 pub struct Rig {
@@ -142,10 +145,7 @@ impl Rig {
     /// Sends a handshake.
     pub fn knock(&mut self, member: usize, request: &ConnectRequest) -> End {
         let end = self.accept(member);
-        let mut frame = BytesMut::new();
-        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        request.encode(&mut frame);
-        self.give(end, &frame);
+        self.give(end, &handshake_frame(request));
         end
     }
 
@@ -185,42 +185,24 @@ impl Rig {
     pub fn send(&mut self, peer: Peer, op: i32, body: &impl Record) -> i32 {
         self.xid += 1;
         let xid = self.xid;
-        let mut frame = BytesMut::new();
-        put_request(&mut frame, RequestHeader { xid, op }, body);
-        self.give(peer.end, &frame);
+        self.give(peer.end, &request_frame(xid, op, body));
         xid
     }
 
     pub fn send_create(&mut self, peer: Peer, path: &str, mode: CreateMode) -> i32 {
-        let acl = [Acl::open()];
-        let create = Create {
-            path: path.into(),
-            data: b"",
-            acl: &acl,
-            mode,
-        };
         let op = match mode {
             CreateMode::Container => op::CREATE_CONTAINER,
             _ => op::CREATE2,
         };
-        self.send(peer, op, &create)
+        self.send(peer, op, &create_body(path, &[Acl::open()], mode))
     }
 
     pub fn send_get(&mut self, peer: Peer, path: &str, watch: bool) -> i32 {
-        let get = GetData {
-            path: path.into(),
-            watch,
-        };
-        self.send(peer, op::GET_DATA, &get)
+        self.send(peer, op::GET_DATA, &get_body(path, watch))
     }
 
     pub fn send_set(&mut self, peer: Peer, path: &str, data: &[u8]) -> i32 {
-        let set = SetData {
-            path: path.into(),
-            data,
-            version: -1,
-        };
-        self.send(peer, op::SET_DATA, &set)
+        self.send(peer, op::SET_DATA, &set_body(path, data))
     }
 
     pub fn send_sync(&mut self, peer: Peer, path: &str) -> i32 {
@@ -242,13 +224,7 @@ impl Rig {
 
     /// The answer to what was sent last, which has come.
     pub fn answer(&mut self, peer: Peer) -> Answer {
-        let mut frames = self.take(peer.end);
-        let frame = frames.pop().expect("a reply");
-        Answer {
-            header: ReplyHeader::decode(&frame).unwrap(),
-            frame,
-            events: frames.iter().map(event).collect(),
-        }
+        Answer::last(self.take(peer.end))
     }
 
     pub fn create(&mut self, peer: Peer, path: &str, mode: CreateMode) -> Answer {
@@ -265,11 +241,7 @@ impl Rig {
     }
 
     pub fn delete(&mut self, peer: Peer, path: &str) -> Answer {
-        let delete = Delete {
-            path: path.into(),
-            version: -1,
-        };
-        self.send(peer, op::DELETE, &delete);
+        self.send(peer, op::DELETE, &delete_body(path));
         self.answer(peer)
     }
 
@@ -284,11 +256,7 @@ impl Rig {
     }
 
     pub fn exists(&mut self, peer: Peer, path: &str, watch: bool) -> Answer {
-        let exists = Exists {
-            path: path.into(),
-            watch,
-        };
-        self.send(peer, op::EXISTS, &exists);
+        self.send(peer, op::EXISTS, &exists_body(path, watch));
         self.answer(peer)
     }
 

@@ -47,6 +47,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Of these frames the last one, which must be there; the others are events.
+    pub fn last(mut frames: Vec<Bytes>) -> Self {
+        let frame = frames.pop().expect("a reply");
+        Self {
+            header: ReplyHeader::decode(&frame).unwrap(),
+            frame,
+            events: frames.iter().map(event).collect(),
+        }
+    }
+
     pub fn err(&self) -> i32 {
         self.header.err
     }
@@ -174,21 +184,29 @@ impl Rig {
         request: &ConnectRequest,
     ) -> (ConnectionId, Option<ConnectResponse>) {
         let connection = self.accept();
-        let mut frame = BytesMut::new();
-        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        request.encode(&mut frame);
-        self.give(connection, &frame);
+        (connection, self.begin(connection, request))
+    }
+
+    fn begin(
+        &mut self,
+        connection: ConnectionId,
+        request: &ConnectRequest,
+    ) -> Option<ConnectResponse> {
+        self.give(connection, &handshake_frame(request));
         let answers = self.take(connection);
-        let response = answers
+        answers
             .first()
-            .map(|frame| ConnectResponse::decode(frame).unwrap());
-        (connection, response)
+            .map(|frame| ConnectResponse::decode(frame).unwrap())
     }
 
     /// A new session with this time-out in milliseconds.
     pub fn session(&mut self, timeout_ms: i32) -> Peer {
-        let (connection, response) = self.handshake(&new_session(timeout_ms));
-        let response = response.unwrap();
+        let connection = self.accept();
+        self.session_on(connection, timeout_ms)
+    }
+
+    fn session_on(&mut self, connection: ConnectionId, timeout_ms: i32) -> Peer {
+        let response = self.begin(connection, &new_session(timeout_ms)).unwrap();
         Peer {
             connection,
             session: response.session_id,
@@ -204,17 +222,7 @@ impl Rig {
     /// The same, from another address.
     pub fn peer_at(&mut self, address: std::net::IpAddr) -> Peer {
         let connection = self.server.accept(self.now, address);
-        let request = new_session(30_000);
-        let mut frame = BytesMut::new();
-        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        request.encode(&mut frame);
-        self.give(connection, &frame);
-        let response = ConnectResponse::decode(&self.take(connection).remove(0)).unwrap();
-        Peer {
-            connection,
-            session: response.session_id,
-            password: response.password,
-        }
+        self.session_on(connection, 30_000)
     }
 
     /// Sends a request and takes everything up to its reply, which must come.
@@ -227,31 +235,12 @@ impl Rig {
     }
 
     pub fn call_with_xid(&mut self, peer: Peer, xid: i32, op: i32, body: &impl Record) -> Answer {
-        let mut frame = BytesMut::new();
-        put_request(&mut frame, RequestHeader { xid, op }, body);
-        self.give(peer.connection, &frame);
-        let mut frames = self.take(peer.connection);
-        let frame = frames.pop().expect("a reply");
-        let events = frames.iter().map(event).collect();
-        Answer {
-            header: ReplyHeader::decode(&frame).unwrap(),
-            frame,
-            events,
-        }
+        self.give(peer.connection, &request_frame(xid, op, body));
+        Answer::last(self.take(peer.connection))
     }
 
     pub fn create(&mut self, peer: Peer, path: &str, mode: CreateMode) -> Answer {
-        let acl = [Acl::open()];
-        self.call(
-            peer,
-            op::CREATE2,
-            &Create {
-                path: path.into(),
-                data: b"",
-                acl: &acl,
-                mode,
-            },
-        )
+        self.call(peer, op::CREATE2, &create_body(path, &[Acl::open()], mode))
     }
 
     /// Creates plain nodes, which must succeed.
@@ -266,48 +255,19 @@ impl Rig {
     }
 
     pub fn delete(&mut self, peer: Peer, path: &str) -> Answer {
-        self.call(
-            peer,
-            op::DELETE,
-            &Delete {
-                path: path.into(),
-                version: -1,
-            },
-        )
+        self.call(peer, op::DELETE, &delete_body(path))
     }
 
     pub fn set(&mut self, peer: Peer, path: &str, data: &[u8]) -> Answer {
-        self.call(
-            peer,
-            op::SET_DATA,
-            &SetData {
-                path: path.into(),
-                data,
-                version: -1,
-            },
-        )
+        self.call(peer, op::SET_DATA, &set_body(path, data))
     }
 
     pub fn exists(&mut self, peer: Peer, path: &str, watch: bool) -> Answer {
-        self.call(
-            peer,
-            op::EXISTS,
-            &Exists {
-                path: path.into(),
-                watch,
-            },
-        )
+        self.call(peer, op::EXISTS, &exists_body(path, watch))
     }
 
     pub fn get(&mut self, peer: Peer, path: &str, watch: bool) -> Answer {
-        self.call(
-            peer,
-            op::GET_DATA,
-            &GetData {
-                path: path.into(),
-                watch,
-            },
-        )
+        self.call(peer, op::GET_DATA, &get_body(path, watch))
     }
 
     pub fn children(&mut self, peer: Peer, path: &str, watch: bool) -> Answer {
@@ -351,6 +311,59 @@ impl From<&str> for Raw {
     /// Hexadecimal digits; spaces do not count.
     fn from(hex: &str) -> Self {
         Self(unhex(hex))
+    }
+}
+
+/// A handshake as it is sent, with its length.
+pub fn handshake_frame(request: &ConnectRequest) -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+    request.encode(&mut frame);
+    frame
+}
+
+/// A request as it is sent, with its length.
+pub fn request_frame(xid: i32, op: i32, body: &impl Record) -> BytesMut {
+    let mut frame = BytesMut::new();
+    put_request(&mut frame, RequestHeader { xid, op }, body);
+    frame
+}
+
+pub fn create_body<'a>(path: &'a str, acl: &'a [Acl], mode: CreateMode) -> Create<'a> {
+    Create {
+        path: path.into(),
+        data: b"",
+        acl,
+        mode,
+    }
+}
+
+pub fn delete_body(path: &str) -> Delete<'_> {
+    Delete {
+        path: path.into(),
+        version: -1,
+    }
+}
+
+pub fn set_body<'a>(path: &'a str, data: &'a [u8]) -> SetData<'a> {
+    SetData {
+        path: path.into(),
+        data,
+        version: -1,
+    }
+}
+
+pub fn exists_body(path: &str, watch: bool) -> Exists<'_> {
+    Exists {
+        path: path.into(),
+        watch,
+    }
+}
+
+pub fn get_body(path: &str, watch: bool) -> GetData<'_> {
+    GetData {
+        path: path.into(),
+        watch,
     }
 }
 

@@ -4,16 +4,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use homing_protocol::{
-    Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Empty, GetData, Record, ReplyHeader,
-    RequestHeader, SetData, op, put_request,
+    Acl, ConnectRequest, ConnectResponse, CreateMode, Empty, Record, ReplyHeader, op,
 };
 
-use super::{Answer, event, new_session, path_body};
+use super::{
+    Answer, create_body, event, get_body, handshake_frame, new_session, path_body, request_frame, set_body,
+};
 
 /// Longer than anything here takes.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(30);
 
 pub struct Client {
     pub socket: TcpStream,
@@ -24,13 +25,9 @@ pub struct Client {
 impl Client {
     /// `None` if the connection is closed in place of an answer.
     pub fn with(addr: SocketAddr, request: &ConnectRequest) -> Option<Self> {
-        let mut socket = TcpStream::connect(addr).ok()?;
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        let mut frame = BytesMut::new();
-        frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
-        request.encode(&mut frame);
+        let mut socket = try_to_dial(addr)?;
         // A connection that is refused may be gone before this.
-        let _ = socket.write_all(&frame);
+        let _ = socket.write_all(&handshake_frame(request));
         let response = read_frame(&mut socket)?;
         let session = ConnectResponse::decode(&response).unwrap();
         Some(Self {
@@ -53,8 +50,7 @@ impl Client {
     /// Whether the connection still stood when this was sent.
     pub fn send(&mut self, op: i32, body: &impl Record) -> bool {
         self.xid += 1;
-        let mut frame = BytesMut::new();
-        put_request(&mut frame, RequestHeader { xid: self.xid, op }, body);
+        let frame = request_frame(self.xid, op, body);
         self.socket.write_all(&frame).is_ok()
     }
 
@@ -82,31 +78,15 @@ impl Client {
     }
 
     pub fn create(&mut self, path: &str, mode: CreateMode) -> Option<Answer> {
-        let acl = [Acl::open()];
-        let create = Create {
-            path: path.into(),
-            data: b"",
-            acl: &acl,
-            mode,
-        };
-        self.call(op::CREATE2, &create)
+        self.call(op::CREATE2, &create_body(path, &[Acl::open()], mode))
     }
 
     pub fn set(&mut self, path: &str, data: &[u8]) -> Option<Answer> {
-        let set = SetData {
-            path: path.into(),
-            data,
-            version: -1,
-        };
-        self.call(op::SET_DATA, &set)
+        self.call(op::SET_DATA, &set_body(path, data))
     }
 
     pub fn get(&mut self, path: &str, watch: bool) -> Option<Answer> {
-        let get = GetData {
-            path: path.into(),
-            watch,
-        };
-        self.call(op::GET_DATA, &get)
+        self.call(op::GET_DATA, &get_body(path, watch))
     }
 
     pub fn sync(&mut self, path: &str) -> Option<Answer> {
@@ -121,6 +101,17 @@ impl Client {
     pub fn wait_for_end(&mut self) {
         while read_frame(&mut self.socket).is_some() {}
     }
+}
+
+pub fn dial(addr: SocketAddr) -> TcpStream {
+    try_to_dial(addr).expect("a connection")
+}
+
+fn try_to_dial(addr: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpStream::connect(addr).ok()?;
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    Some(socket)
 }
 
 /// A frame without its length; `None` when the connection is gone.
@@ -145,8 +136,7 @@ fn read_exact(socket: &mut TcpStream, into: &mut [u8]) -> Option<()> {
 /// What a four-letter word brings; empty if nobody answers.
 pub fn ask(addr: SocketAddr, word: &str) -> String {
     let mut answer = String::new();
-    if let Ok(mut socket) = TcpStream::connect(addr) {
-        socket.set_read_timeout(Some(SOON)).unwrap();
+    if let Some(mut socket) = try_to_dial(addr) {
         let _ = socket.write_all(word.as_bytes());
         let _ = socket.read_to_string(&mut answer);
     }
