@@ -3,6 +3,7 @@
 //!
 //! The stall lasts 5 s; with `HOMING_LONG=1` in the environment 30 s.
 
+#[macro_use]
 mod support;
 
 use std::collections::VecDeque;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use homing::{Client, Error, Stat, Usage};
 use homing_testkit::FakeServer;
-use homing_testkit::real::{ZooKeeper, requirement};
-use support::{Backend, with_watchdog};
+use support::victim::{self, Start, Victim, real_with};
+use support::{Backend, until};
 
 const BUDGET: usize = 32 << 20;
 /// What may come on top of the budget.
@@ -33,42 +34,6 @@ const AFTERWARDS: u64 = 10_000;
 /// No stall here is long enough to end it.
 const TICK: Duration = Duration::from_secs(6);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
-const PATIENCE: Duration = Duration::from_secs(60);
-
-trait Victim {
-    fn connect_string(&self) -> String;
-    fn pause(&mut self);
-    fn resume(&mut self);
-}
-
-impl Victim for FakeServer {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
-
-/// SIGSTOP and SIGCONT.
-impl Victim for ZooKeeper {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
 
 fn fake() -> Option<Box<dyn Victim>> {
     let builder = FakeServer::builder().tick_time(TICK);
@@ -76,17 +41,15 @@ fn fake() -> Option<Box<dyn Victim>> {
 }
 
 fn real() -> Option<Box<dyn Victim>> {
-    requirement()?;
-    let builder = ZooKeeper::builder().tick_time(TICK);
-    Some(Box::new(builder.start().unwrap()))
+    real_with(|builder| builder.tick_time(TICK))
 }
 
 /// Each test has a process of its own: what others leave behind must not be counted, nor hide
 /// anything.
-fn in_a_process_of_its_own(body: impl FnOnce() + Send + 'static) {
+fn in_a_process_of_its_own(body: impl FnOnce()) {
     const CHILD: &str = "HOMING_BACKPRESSURE_CHILD";
     if env::var_os(CHILD).is_some() {
-        return with_watchdog(body);
+        return body();
     }
     let name = thread::current().name().expect("the test's").to_owned();
     let mut child = Command::new(env::current_exe().unwrap());
@@ -97,33 +60,18 @@ fn in_a_process_of_its_own(body: impl FnOnce() + Send + 'static) {
     assert!(status.success(), "{name}: {status}");
 }
 
-macro_rules! tests {
-    ($($server:ident)*) => {
-        $(mod $server {
-            #[cfg(feature = "nio")]
-            #[test]
-            fn memory_is_bounded_on_nio() {
-                crate::in_a_process_of_its_own(|| crate::run(crate::$server, crate::Backend::Nio));
-            }
-            #[cfg(feature = "tokio")]
-            #[test]
-            fn memory_is_bounded_on_tokio() {
-                crate::in_a_process_of_its_own(|| crate::run(crate::$server, crate::Backend::Tokio));
-            }
-        })*
-    };
+fn run(
+    start: Start,
+    backend: Backend,
+    body: impl AsyncFnOnce(Backend, &mut dyn Victim) + Send + 'static,
+) {
+    in_a_process_of_its_own(move || victim::run(start, backend, body));
 }
 
-tests! { fake real }
+on_server! { fake: memory_is_bounded }
+on_server! { real: memory_is_bounded }
 
-fn run(start: fn() -> Option<Box<dyn Victim>>, backend: Backend) {
-    let Some(mut server) = start() else {
-        return eprintln!("LEFT OUT: there is no real ZooKeeper here");
-    };
-    backend.block_on(async { a_server_stops_reading(backend, &mut *server).await });
-}
-
-async fn a_server_stops_reading(backend: Backend, server: &mut dyn Victim) {
+async fn memory_is_bounded(backend: Backend, server: &mut dyn Victim) {
     let is_long = env::var_os("HOMING_LONG").is_some_and(|value| value == "1");
     let stall = Duration::from_secs(if is_long { 30 } else { 5 });
     let builder = backend.builder(&server.connect_string());
@@ -289,12 +237,4 @@ fn resident() -> usize {
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     // Where the system does not tell there is nothing to be compared.
     kib.map_or(0, |kib| kib.parse::<usize>().unwrap() << 10)
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        thread::yield_now();
-    }
 }

@@ -71,29 +71,16 @@ fn run(
     });
 }
 
-macro_rules! tests {
-    ($($server:ident)*: $bodies:tt) => {
-        $(tests! { one $server $bodies })*
-    };
-    (one $server:ident { $($body:ident)* }) => {
-        mod $server {
-            #[cfg(feature = "nio")]
-            mod nio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Nio, crate::$body); })*
-            }
-            #[cfg(feature = "tokio")]
-            mod tokio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Tokio, crate::$body); })*
-            }
-        }
-    };
-}
-
-tests! { fake real: {
+on_server! { fake:
     containers_go_after_their_last_child
     a_time_to_live_passes
     parents_that_vanish_are_made_again
-} }
+}
+on_server! { real:
+    containers_go_after_their_last_child
+    a_time_to_live_passes
+    parents_that_vanish_are_made_again
+}
 
 /// Asks until the node is gone, or it has taken too long.
 async fn gone(client: &Client, path: &str) {
@@ -169,7 +156,7 @@ fn plain() -> Option<Server> {
     Some(Server::Fake(FakeServer::start()))
 }
 
-tests! { plain: { a_server_without_extended_types_says_so } }
+on_server! { plain: a_server_without_extended_types_says_so }
 
 async fn a_server_without_extended_types_says_so(_: Backend, client: &Client) {
     let hour = Duration::from_secs(3600);

@@ -1,14 +1,15 @@
 //! What costs one request costs no other: a deadline that passes in the midst of a thousand, a
 //! reply over the limit in the midst of a hundred.
 
+#[macro_use]
 mod support;
 
 use std::time::Duration;
 
 use homing::{Client, Error, Fate, SessionState, Usage};
 use homing_testkit::FakeServer;
-use homing_testkit::real::{ZooKeeper, requirement};
-use support::{Backend, bytes_of, with_watchdog};
+use support::victim::{Victim, real_with, run};
+use support::{Backend, bytes_of};
 
 const MOMENT: Duration = Duration::from_millis(50);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -16,88 +17,22 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const LARGE: usize = 10 << 20;
 const REQUEST_LEN_MAX: usize = 16 << 20;
 
-trait Victim {
-    fn connect_string(&self) -> String;
-    fn pause(&mut self);
-    fn resume(&mut self);
-}
-
-impl Victim for FakeServer {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
-
-/// SIGSTOP and SIGCONT.
-impl Victim for ZooKeeper {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
-
 fn fake() -> Option<Box<dyn Victim>> {
     let builder = FakeServer::builder().config(|config| config.request_len_max = REQUEST_LEN_MAX);
     Some(Box::new(builder.start().unwrap()))
 }
 
 fn real() -> Option<Box<dyn Victim>> {
-    requirement()?;
-    // Sessions of up to 40 s.
-    let builder = ZooKeeper::builder().tick_time(Duration::from_secs(2));
-    let builder = builder.system_property("jute.maxbuffer", &REQUEST_LEN_MAX.to_string());
-    Some(Box::new(builder.start().unwrap()))
+    let len_max = REQUEST_LEN_MAX.to_string();
+    real_with(|builder| builder.system_property("jute.maxbuffer", &len_max))
 }
 
-fn run(
-    start: fn() -> Option<Box<dyn Victim>>,
-    backend: Backend,
-    body: impl AsyncFnOnce(Backend, &mut dyn Victim) + Send + 'static,
-) {
-    with_watchdog(move || {
-        let Some(mut server) = start() else {
-            return eprintln!("LEFT OUT: there is no real ZooKeeper here");
-        };
-        backend.block_on(async { body(backend, &mut *server).await });
-    });
-}
-
-macro_rules! tests {
-    ($server:ident: $($body:ident)*) => {
-        mod $server {
-            #[cfg(feature = "nio")]
-            mod nio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Nio, crate::$body); })*
-            }
-            #[cfg(feature = "tokio")]
-            mod tokio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Tokio, crate::$body); })*
-            }
-        }
-    };
-}
-
-tests! { fake:
+on_server! { fake:
     one_deadline_among_a_thousand
     a_deadline_of_what_was_not_sent
     one_large_reply_among_a_hundred
 }
-tests! { real:
+on_server! { real:
     one_deadline_among_a_thousand
     a_deadline_of_what_was_not_sent
     one_large_reply_among_a_hundred

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use homing::{Client, Error, SessionEnd, SessionState, Usage};
 use homing_testkit::FakeServer;
-use support::{Backend, poll_once};
+use support::{Backend, poll_once, until};
 
 on_each_backend! {
     requests
@@ -100,14 +100,6 @@ fn at_each_point(what: &str, mut drop_it: impl FnMut(usize, When) -> bool) {
         let polls = done.unwrap_or_else(|| panic!("{what} was never done"));
         assert!(polls > 0);
         eprintln!("{what}: done with {polls} polls, dropped after each ({when:?})");
-    }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        thread::yield_now();
     }
 }
 

@@ -3,10 +3,10 @@
 //!
 //! Each prints its expiry report, to be read by a human.
 
+#[macro_use]
 mod support;
 
 use std::future::{Future, IntoFuture};
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -17,94 +17,19 @@ use homing::{
     Builder, Client, Error, ErrorCode, Fate, Pending, Running, SessionEnd, SessionState,
     StateChanges, Transport, Usage, Watcher, ops,
 };
-use homing_testkit::FakeServer;
-use homing_testkit::real::{ZooKeeper, requirement};
 use homing_transport::{Driver, Engine, StartError};
 use support::proxy::Proxy;
 use support::script::{self, Script};
 use support::tap::Tap;
-use support::{Backend, poll_once, with_watchdog};
+use support::victim::{Victim, fake, real, run};
+use support::{Backend, poll_once};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests fit.
 const IN_FLIGHT: usize = 4;
 
-trait Victim {
-    fn addr(&self) -> SocketAddr;
-    fn pause(&mut self);
-    fn resume(&mut self);
-}
-
-impl Victim for FakeServer {
-    fn addr(&self) -> SocketAddr {
-        Self::addr(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
-
-/// SIGSTOP and SIGCONT.
-impl Victim for ZooKeeper {
-    fn addr(&self) -> SocketAddr {
-        Self::addr(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn resume(&mut self) {
-        Self::resume(self);
-    }
-}
-
-fn fake() -> Option<Box<dyn Victim>> {
-    Some(Box::new(FakeServer::start()))
-}
-
-fn real() -> Option<Box<dyn Victim>> {
-    requirement()?;
-    // Sessions of up to 40 s.
-    let builder = ZooKeeper::builder().tick_time(Duration::from_secs(2));
-    Some(Box::new(builder.start().unwrap()))
-}
-
-fn run(
-    start: fn() -> Option<Box<dyn Victim>>,
-    backend: Backend,
-    body: impl AsyncFnOnce(Backend, &mut dyn Victim) + Send + 'static,
-) {
-    with_watchdog(move || {
-        let Some(mut server) = start() else {
-            return eprintln!("LEFT OUT: there is no real ZooKeeper here");
-        };
-        backend.block_on(async { body(backend, &mut *server).await });
-    });
-}
-
-macro_rules! tests {
-    ($server:ident: $($body:ident)*) => {
-        mod $server {
-            #[cfg(feature = "nio")]
-            mod nio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Nio, crate::$body); })*
-            }
-            #[cfg(feature = "tokio")]
-            mod tokio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Tokio, crate::$body); })*
-            }
-        }
-    };
-}
-
-tests! { fake:
+on_server! { fake:
     it_is_presumed_to_have_expired
     a_server_tells_that_it_has_expired
     another_session_is_given_in_its_place
@@ -114,7 +39,7 @@ tests! { fake:
     it_is_detached
     it_is_closed
 }
-tests! { real:
+on_server! { real:
     it_is_presumed_to_have_expired
     a_server_tells_that_it_has_expired
     an_identity_is_refused

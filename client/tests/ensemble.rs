@@ -11,10 +11,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use homing::{Builder, Client, Connection, Error, ErrorCode, OnExpiry, SessionEnd, SessionState};
+use homing::{Builder, Client, Error, ErrorCode, OnExpiry, SessionEnd, SessionState};
 use homing_testkit::real::{self, Ensemble};
 
-use crate::support::{Backend, bytes_of};
+use support::states::{connection, next_connection, patiently};
+use support::{Backend, bytes_of};
 
 /// One `#[test]` for each function and each backend that is compiled in. Its time counts from
 /// when it is its turn.
@@ -71,44 +72,11 @@ fn path() -> String {
     format!("/test-{count}-{}", bytes_of(1, std::process::id())[0])
 }
 
-fn connection(client: &Client) -> Connection {
-    match client.state() {
-        SessionState::Connected(connection) => connection,
-        other => panic!("{other}"),
-    }
-}
-
 /// Kills the server to which the client is connected.
 fn kill_server_of(ensemble: &mut Ensemble, client: &Client) {
     let server = connection(client).server;
     let index = ensemble.position(server).expect("it is one of the three");
     ensemble.member_mut(index).kill();
-}
-
-/// The next connection that is as it should be.
-async fn until(
-    states: &mut homing::StateChanges,
-    is_so: impl Fn(&Connection) -> bool,
-) -> Connection {
-    loop {
-        let change = states.next().await.expect("it has not ended");
-        if let SessionState::Connected(connection) = change.state
-            && is_so(&connection)
-        {
-            return connection;
-        }
-    }
-}
-
-/// Asks again while connections are lost: a server that was reached may be about to notice that
-/// its leader is gone.
-async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Error>) -> T {
-    loop {
-        match ask().await {
-            Err(Error::ConnectionLost { .. }) => {}
-            done => return done.unwrap(),
-        }
-    }
 }
 
 async fn a_session_outlives_its_server(backend: Backend) {
@@ -121,7 +89,7 @@ async fn a_session_outlives_its_server(backend: Backend) {
     let (before, mut states) = (connection(&client), client.state_changes());
     let (_, changed) = client.get(path.as_str()).watch().await.unwrap();
     kill_server_of(&mut ensemble, &client);
-    let after = until(&mut states, |now| now.server != before.server).await;
+    let after = next_connection(&mut states, |now| now.server != before.server).await;
     assert_eq!(after.session_id, before.session_id);
     let node = patiently(async || client.get(path.as_str()).await).await;
     assert_eq!(node.stat.ephemeral_owner, before.session_id);
@@ -222,7 +190,7 @@ async fn a_server_without_a_quorum_serves_reads(backend: Backend) {
 
     let mut states = client.state_changes();
     ensemble.heal().unwrap();
-    until(&mut states, |now| !now.read_only).await;
+    next_connection(&mut states, |now| !now.read_only).await;
     patiently(async || client.set(path.as_str(), b"2").await).await;
     changed.await.unwrap();
     client.close().await.unwrap();

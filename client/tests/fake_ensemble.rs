@@ -6,8 +6,9 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use homing::{Client, Connection, Error, ErrorCode, SessionEnd, SessionState};
+use homing::{Client, Error, ErrorCode, SessionEnd, SessionState};
 use homing_testkit::{FakeEnsemble, Fate};
+use support::states::{connection, next_connection, patiently};
 use support::{Backend, TEST_MAX};
 
 on_each_backend! {
@@ -19,42 +20,10 @@ on_each_backend! {
     a_client_learns_that_its_session_has_expired_elsewhere
 }
 
-fn connection(client: &Client) -> Connection {
-    match client.state() {
-        SessionState::Connected(connection) => connection,
-        other => panic!("{other}"),
-    }
-}
-
 /// The member that a client is connected to.
 fn home(ensemble: &FakeEnsemble, client: &Client) -> usize {
     let server = connection(client).server;
     ensemble.position(server).expect("it is one of them")
-}
-
-/// The next connection that is as it should be.
-async fn until(
-    states: &mut homing::StateChanges,
-    is_so: impl Fn(&Connection) -> bool,
-) -> Connection {
-    loop {
-        let change = states.next().await.expect("it has not ended");
-        if let SessionState::Connected(connection) = change.state
-            && is_so(&connection)
-        {
-            return connection;
-        }
-    }
-}
-
-/// Asks again while connections are lost, as they are when members elect.
-async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Error>) -> T {
-    loop {
-        match ask().await {
-            Err(Error::ConnectionLost { .. }) => {}
-            done => return done.unwrap(),
-        }
-    }
 }
 
 async fn a_session_and_its_watches_outlive_the_leader(backend: Backend) {
@@ -65,7 +34,7 @@ async fn a_session_and_its_watches_outlive_the_leader(backend: Backend) {
     let (before, mut states) = (connection(&client), client.state_changes());
     let (_, changed) = client.get("/e").watch().await.unwrap();
     ensemble.stop_leader();
-    let after = until(&mut states, |_| true).await;
+    let after = next_connection(&mut states, |_| true).await;
     assert_eq!(after.session_id, before.session_id);
     assert!(ensemble.wait_for_leader(TEST_MAX).is_some());
     let node = patiently(async || client.get("/e").await).await;
@@ -98,7 +67,7 @@ async fn a_client_waits_for_a_server_that_knows_what_it_has_seen(backend: Backen
     }
     assert!(!matches!(client.state(), SessionState::Connected(_)));
     ensemble.set_lag(behind, Duration::ZERO);
-    until(&mut states, |_| true).await;
+    next_connection(&mut states, |_| true).await;
     let node = client.get("/a").await.unwrap();
     assert_eq!((&node.data[..], node.stat.mzxid), (&b"new"[..], seen.mzxid));
     client.close().await.unwrap();
@@ -148,7 +117,7 @@ async fn a_client_leaves_a_minority_that_only_reads(backend: Backend) {
     for member in [1, 2] {
         ensemble.member(member).restart().unwrap();
     }
-    let moved = until(&mut states, |now| !now.read_only).await;
+    let moved = next_connection(&mut states, |now| !now.read_only).await;
     assert_ne!(ensemble.position(moved.server), Some(0));
     patiently(async || client.set("/a", b"2").await).await;
     client.close().await.unwrap();

@@ -6,14 +6,14 @@ mod support;
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use homing::{
     Acl, BoxError, Client, Error, Failure, Login, LoginProvider, Peer, Sasl, SessionEnd,
     SessionState, async_trait,
 };
 use homing_testkit::{FakeServer, SaslConfig};
-use support::Backend;
+use support::{Backend, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,14 +59,6 @@ fn server_of_bob(password: &str) -> FakeServer {
     let users = SaslConfig::new().user("bob", password);
     let builder = FakeServer::builder().config(|config| config.sasl = Some(users));
     builder.start().unwrap()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn until_connected(client: &Client, connections: u64) {

@@ -1,18 +1,18 @@
 //! Ten thousand watches on long paths, and a connection that is lost: what was changed meanwhile
 //! is told once, everything else stays armed, and one reconnect is enough.
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use homing::{Client, EventType, Pending, SessionState, StateChanges, Watcher, ops};
-use homing_testkit::FakeServer;
-use homing_testkit::real::{ZooKeeper, requirement};
+use homing::{Client, EventType, Pending, Watcher, ops};
 use support::proxy::Proxy;
-use support::{Backend, poll_once, with_watchdog};
+use support::states::{connected, suspended};
+use support::victim::{Victim, fake, real, run};
+use support::{Backend, poll_once};
 
 const WATCHES: usize = 10_000;
 const PATH_LEN: usize = 200;
@@ -21,78 +21,8 @@ const CHANGED: usize = 500;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that can be killed and started again with its data.
-trait Victim: Send {
-    fn addr(&self) -> SocketAddr;
-    fn kill(&mut self);
-    fn restart(&mut self);
-}
-
-impl Victim for FakeServer {
-    fn addr(&self) -> SocketAddr {
-        Self::addr(self)
-    }
-
-    fn kill(&mut self) {
-        self.stop();
-    }
-
-    fn restart(&mut self) {
-        Self::restart(self).unwrap();
-    }
-}
-
-/// SIGKILL.
-impl Victim for ZooKeeper {
-    fn addr(&self) -> SocketAddr {
-        Self::addr(self)
-    }
-
-    fn kill(&mut self) {
-        Self::kill(self);
-    }
-
-    fn restart(&mut self) {
-        Self::restart(self).unwrap();
-    }
-}
-
-fn fake() -> Option<Box<dyn Victim>> {
-    Some(Box::new(FakeServer::start()))
-}
-
-fn real() -> Option<Box<dyn Victim>> {
-    requirement()?;
-    // Sessions of up to 40 s.
-    let builder = ZooKeeper::builder().tick_time(Duration::from_secs(2));
-    Some(Box::new(builder.start().unwrap()))
-}
-
-fn run(start: fn() -> Option<Box<dyn Victim>>, backend: Backend) {
-    let Some(mut server) = start() else {
-        return eprintln!("LEFT OUT: there is no real ZooKeeper here");
-    };
-    with_watchdog(move || backend.block_on(ten_thousand_watches(backend, &mut *server)));
-}
-
-macro_rules! tests {
-    ($($server:ident)*) => {
-        $(mod $server {
-            #[cfg(feature = "nio")]
-            #[test]
-            fn ten_thousand_watches_on_nio() {
-                crate::run(crate::$server, crate::Backend::Nio);
-            }
-            #[cfg(feature = "tokio")]
-            #[test]
-            fn ten_thousand_watches_on_tokio() {
-                crate::run(crate::$server, crate::Backend::Tokio);
-            }
-        })*
-    };
-}
-
-tests! { fake real }
+on_server! { fake: ten_thousand_watches }
+on_server! { real: ten_thousand_watches }
 
 async fn ten_thousand_watches(backend: Backend, server: &mut dyn Victim) {
     let proxy = Proxy::start(server.addr());
@@ -323,25 +253,4 @@ impl Field {
             self.watchers[*n] = watcher;
         }
     }
-}
-
-async fn connected(states: &mut StateChanges) {
-    match next(states).await {
-        SessionState::Connected(_) => {}
-        other => panic!("{other}"),
-    }
-}
-
-async fn suspended(states: &mut StateChanges) {
-    match next(states).await {
-        SessionState::Suspended { .. } => {}
-        other => panic!("{other}"),
-    }
-}
-
-/// The next state; none was passed over.
-async fn next(states: &mut StateChanges) -> SessionState {
-    let change = states.next().await.expect("another state");
-    assert_eq!(change.missed, 0);
-    change.state
 }

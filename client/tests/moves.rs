@@ -10,16 +10,15 @@ mod support;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use homing::{Client, SessionState};
 use homing_protocol::{ConnectRequest, SessionPassword, put_buffer, put_string};
 use homing_testkit::FakeServer;
 use homing_testkit::real::{Ensemble, ZooKeeper, requirement};
-use support::Backend;
 use support::proxy::Proxy;
+use support::{Backend, until};
 
 on_each_backend! {
     a_client_moves_from_member_to_member
@@ -255,8 +254,6 @@ fn exchange(stream: &mut TcpStream, frame: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-const SOON: Duration = Duration::from_secs(60);
-
 fn at_or_none(client: &Client) -> Option<SocketAddr> {
     match client.state() {
         SessionState::Connected(connection) => Some(connection.server),
@@ -270,12 +267,4 @@ fn at(client: &Client) -> SocketAddr {
 
 fn session_id(client: &Client) -> i64 {
     client.credentials().expect("it was connected").session_id()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

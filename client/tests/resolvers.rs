@@ -7,14 +7,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use homing::{
     BoxError, Client, ConnectString, Error, Failure, Resolver, Server, SessionEnd, SessionState,
     SrvResolver, async_trait,
 };
 use homing_testkit::FakeServer;
-use support::Backend;
+use support::{Backend, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,14 +28,6 @@ on_each_backend! {
     a_list_that_changes_is_followed
     what_dns_does_not_have
     the_next_name_server_is_asked
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Knows what it was told.

@@ -3,80 +3,39 @@
 //! The session lives on, requests that had not left wait, and those that had left end with "may
 //! have been applied": which they are is not believed but counted, from inside the sockets.
 
+#[macro_use]
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use homing::{Client, Connection, Error, SessionEnd, SessionState, StateChanges};
+use homing::{Client, Error, SessionEnd, SessionState};
 use homing_testkit::FakeServer;
-use homing_testkit::real::{ZooKeeper, requirement};
+use support::states::{connected, next, suspended};
 use support::tap::Tap;
-use support::{Backend, bytes_of, poll_once, with_watchdog};
+use support::victim::{Victim, fake, real, run};
+use support::{Backend, bytes_of, poll_once, until};
 
 /// Long enough for a JVM to come back on a busy machine.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that can be maltreated.
-trait Victim: Send {
-    fn connect_string(&self) -> String;
-    /// Connections stay open, and nothing is read or answered.
-    fn pause(&mut self);
-    /// Connections break, and what was sent over them and not read is lost.
-    fn kill(&mut self);
-    /// It serves again, with all that it had stored.
-    fn restart(&mut self);
-}
-
-impl Victim for FakeServer {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn kill(&mut self) {
-        self.stop();
-    }
-
-    fn restart(&mut self) {
-        Self::restart(self).unwrap();
-    }
-}
-
-/// SIGSTOP and SIGKILL.
-impl Victim for ZooKeeper {
-    fn connect_string(&self) -> String {
-        Self::connect_string(self)
-    }
-
-    fn pause(&mut self) {
-        Self::pause(self);
-    }
-
-    fn kill(&mut self) {
-        Self::kill(self);
-    }
-
-    fn restart(&mut self) {
-        Self::restart(self).unwrap();
-    }
-}
-
 /// A fake server that never stops listening: only its connections break.
 struct Network(FakeServer);
 
 impl Victim for Network {
-    fn connect_string(&self) -> String {
-        self.0.connect_string()
+    fn addr(&self) -> SocketAddr {
+        self.0.addr()
     }
 
     fn pause(&mut self) {
         self.0.pause();
+    }
+
+    fn resume(&mut self) {
+        self.0.resume();
     }
 
     fn kill(&mut self) {
@@ -88,57 +47,20 @@ impl Victim for Network {
     }
 }
 
-fn fake() -> Option<Box<dyn Victim>> {
-    Some(Box::new(FakeServer::start()))
-}
-
 fn network() -> Option<Box<dyn Victim>> {
     Some(Box::new(Network(FakeServer::start())))
 }
 
-fn real() -> Option<Box<dyn Victim>> {
-    requirement()?;
-    // Sessions of up to 40 s.
-    let builder = ZooKeeper::builder().tick_time(Duration::from_secs(2));
-    Some(Box::new(builder.start().unwrap()))
-}
-
-fn run(
-    start: fn() -> Option<Box<dyn Victim>>,
-    backend: Backend,
-    body: impl AsyncFnOnce(Backend, &mut dyn Victim) + Send + 'static,
-) {
-    let Some(mut server) = start() else {
-        return eprintln!("LEFT OUT: there is no real ZooKeeper here");
-    };
-    with_watchdog(move || backend.block_on(body(backend, &mut *server)));
-}
-
-macro_rules! tests {
-    ($server:ident: $($body:ident)*) => {
-        mod $server {
-            #[cfg(feature = "nio")]
-            mod nio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Nio, crate::$body); })*
-            }
-            #[cfg(feature = "tokio")]
-            mod tokio {
-                $(#[test] fn $body() { crate::run(crate::$server, crate::Backend::Tokio, crate::$body); })*
-            }
-        }
-    };
-}
-
-tests! { fake:
+on_server! { fake:
     a_session_survives_a_restart
     what_was_handed_over_may_have_been_applied_and_nothing_else
     work_goes_on_over_several_restarts
     a_server_that_stays_away_ends_the_session
 }
-tests! { network:
+on_server! { network:
     what_was_handed_over_may_have_been_applied_and_nothing_else
 }
-tests! { real:
+on_server! { real:
     a_session_survives_a_restart
     what_was_handed_over_may_have_been_applied_and_nothing_else
     work_goes_on_over_several_restarts
@@ -377,33 +299,4 @@ async fn a_server_that_stays_away_ends_the_session(backend: Backend, server: &mu
         "{text}"
     );
     assert!(matches!(next(&mut states).await, SessionState::Ended(_)));
-}
-
-async fn next(states: &mut StateChanges) -> SessionState {
-    let change = states.next().await.expect("another state");
-    assert_eq!(change.missed, 0);
-    change.state
-}
-
-async fn connected(states: &mut StateChanges) -> Connection {
-    match next(states).await {
-        SessionState::Connected(connection) => connection,
-        other => panic!("{other}"),
-    }
-}
-
-/// How the connection was lost.
-async fn suspended(states: &mut StateChanges) -> String {
-    match next(states).await {
-        SessionState::Suspended { why, .. } => why.to_string(),
-        other => panic!("{other}"),
-    }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        std::thread::yield_now();
-    }
 }

@@ -9,7 +9,7 @@ mod types;
 
 use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use find::{Log, Prints, Secrets};
 use homing::{Acl, Client, Credentials, Error, ErrorCode, Login, Sasl, SessionEnd, SessionState};
@@ -17,7 +17,7 @@ use homing_protocol::digest_md5::Challenge;
 use homing_testkit::{FakeServer, SaslConfig};
 use peek::peek;
 use support::script::Script;
-use support::{Backend, poll_once, run};
+use support::{Backend, poll_once, run, until};
 
 const MOMENT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,14 +32,6 @@ fn nothing_is_told_on_nio() {
 #[test]
 fn nothing_is_told_on_tokio() {
     run(Backend::Tokio, nothing_is_told);
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        std::thread::yield_now();
-    }
 }
 
 async fn nothing_is_told(backend: Backend) {

@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use homing::{Builder, Client, Connection, SessionState, Stat};
+use homing::{Builder, Client, Stat};
 use homing_testkit::{Dialect, FakeServer, ServerConfig, real};
 
+pub(crate) use crate::support::states::connection;
+pub(crate) use crate::support::until;
 use crate::support::{Backend, with_watchdog};
 
 /// Which server.
@@ -130,28 +132,11 @@ impl Env {
     }
 }
 
-/// Where the client is connected now.
-pub(crate) fn connection(client: &Client) -> Connection {
-    match client.state() {
-        SessionState::Connected(connection) => connection,
-        other => panic!("{other}"),
-    }
-}
-
 /// Asks until the node is gone, or it has taken too long.
 pub(crate) async fn gone(client: &Client, path: &str) {
     let deadline = Instant::now() + SOON;
     while let Some(stat) = client.exists(path).await.unwrap() {
         assert!(Instant::now() < deadline, "{path} is still there: {stat:?}");
-    }
-}
-
-/// Waits until the server has so many requests of this client in hand, answered or not.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        std::thread::yield_now();
     }
 }
 

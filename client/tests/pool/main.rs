@@ -10,13 +10,12 @@ mod time;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use homing::{Client, Pool};
 use homing_testkit::FakeServer;
 use sessions::*;
-use support::Backend;
+use support::{Backend, until};
 use time::*;
 
 on_each_backend! {
@@ -50,14 +49,6 @@ on_each_backend! {
 
 /// How long something may take that should happen soon.
 const SOON: Duration = Duration::from_secs(60);
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        thread::yield_now();
-    }
-}
 
 fn pool_of(backend: Backend, servers: &str, capacity: usize) -> Pool {
     let builder = backend.builder(servers).pool();

@@ -8,7 +8,9 @@
 
 pub mod proxy;
 pub mod script;
+pub mod states;
 pub mod tap;
+pub mod victim;
 pub mod virtual_time;
 
 use std::future::Future;
@@ -17,7 +19,7 @@ use std::pin::pin;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing::{Builder, Client};
 
@@ -78,6 +80,9 @@ impl Backend {
 /// How long a test may take before it counts as hung. Generous: the machine may be busy.
 pub const TEST_MAX: Duration = Duration::from_secs(120);
 
+/// How long [`until`] waits, so that a test which it fails does not count as hung.
+const UNTIL_MAX: Duration = Duration::from_secs(60);
+
 /// Runs `body` on a thread of its own, and fails when it takes longer than [`TEST_MAX`]: no
 /// wait inside can make the tests hang.
 pub fn with_watchdog<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
@@ -115,6 +120,35 @@ macro_rules! on_each_backend {
             $(#[test] fn $body() { crate::support::run(crate::support::Backend::Tokio, crate::$body); })*
         }
     };
+}
+
+/// One `#[test]` for each function and each backend, on a server that the function `$server` starts.
+macro_rules! on_server {
+    ($server:ident: $($body:ident)*) => {
+        mod $server {
+            #[cfg(feature = "nio")]
+            mod nio {
+                $(#[test] fn $body() {
+                    crate::run(crate::$server, crate::support::Backend::Nio, crate::$body);
+                })*
+            }
+            #[cfg(feature = "tokio")]
+            mod tokio {
+                $(#[test] fn $body() {
+                    crate::run(crate::$server, crate::support::Backend::Tokio, crate::$body);
+                })*
+            }
+        }
+    };
+}
+
+/// Waits until something is so, which must come.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + UNTIL_MAX;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Polls once, with a waker that wakes nobody.
