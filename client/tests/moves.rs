@@ -18,6 +18,7 @@ use homing_protocol::{ConnectRequest, SessionPassword, put_buffer, put_string};
 use homing_testkit::FakeServer;
 use homing_testkit::real::{Ensemble, ZooKeeper, requirement};
 use support::proxy::Proxy;
+use support::states::patiently;
 use support::{Backend, until};
 
 on_each_backend! {
@@ -138,7 +139,8 @@ async fn a_client_follows_members_that_leave_and_join(backend: Backend) {
     until("it is there", || {
         at_or_none(&client).is_some_and(|at| rest.contains(&at))
     });
-    client.sync("/").await.unwrap();
+    // Where the leader has left, the others elect another and close connections once more.
+    patiently(async || client.sync("/").await).await;
 
     // And joins again.
     reconfigure(rest[0], Some(line), None, || knows(&members));
