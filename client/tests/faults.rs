@@ -167,37 +167,36 @@ struct Told {
 
 #[test]
 fn on_the_fake_server() {
-    for backend in Backend::ALL {
-        run_rows(*backend, |_| Some(Ground::Fake(FakeServer::start())));
-    }
+    run_rows(|| Some(Ground::Fake(FakeServer::start())));
 }
 
 #[test]
 fn through_a_proxy_in_front_of_a_real_server() {
-    for backend in Backend::ALL {
-        run_rows(*backend, |_| {
-            let server = real::shared()?.addr();
-            Some(Ground::Proxy(Proxy::start(server), server))
-        });
-    }
+    run_rows(|| {
+        let server = real::shared()?.addr();
+        Some(Ground::Proxy(Proxy::start(server), server))
+    });
 }
 
-/// All rows side by side. Every one that fails is named.
-fn run_rows(backend: Backend, ground: fn(usize) -> Option<Ground>) {
+/// All rows on all backends, side by side. Every one that fails is named.
+fn run_rows(ground: fn() -> Option<Ground>) {
     let mut running = Vec::new();
-    for (at, (script, fate)) in ROWS.iter().enumerate() {
-        let Some(ground) = ground(at) else { return };
-        let node = format!("/fault-{backend:?}-{at}");
-        let run = move || with_watchdog(move || run_row(backend, &ground, script, *fate, &node));
-        running.push((script, thread::spawn(run)));
+    for backend in Backend::ALL {
+        for (at, (script, fate)) in ROWS.iter().enumerate() {
+            let Some(ground) = ground() else { return };
+            let node = format!("/fault-{backend:?}-{at}");
+            let run =
+                move || with_watchdog(move || run_row(*backend, &ground, script, *fate, &node));
+            running.push(((backend, script), thread::spawn(run)));
+        }
     }
     let ended = running
         .into_iter()
-        .map(|(script, row)| (script, row.join()));
+        .map(|(row, thread)| (row, thread.join()));
     let failed: Vec<_> = ended
-        .filter_map(|(script, result)| result.is_err().then_some(script))
+        .filter_map(|(row, result)| result.is_err().then_some(row))
         .collect();
-    assert!(failed.is_empty(), "{backend:?}: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 fn run_row(backend: Backend, ground: &Ground, script: &str, fate: Fate, node: &str) {
