@@ -10,7 +10,8 @@ use homing_protocol::{
 };
 
 use super::{
-    Answer, create_body, event, get_body, handshake_frame, new_session, path_body, request_frame, set_body,
+    Answer, create_body, event, get_body, handshake_frame, new_session, path_body, request_frame,
+    set_body,
 };
 
 /// Longer than anything here takes.
