@@ -5,9 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use homing_protocol::{
-    Acl, Create, CreateMode, Exists, Id, RequestHeader, op, permission, put_request, request_len,
-};
+use homing_protocol::{Acl, Create, CreateMode, Id, op, permission};
 use homing_session::{Answer, Authentication, Cause, Note, Secret, SessionEnd, WatchKind};
 use homing_transport::{Request, Ticket};
 
@@ -140,26 +138,9 @@ fn it_comes_before_watches_and_requests() {
     let auth = world.add_auth(bob());
     world.settle();
     assert_eq!(reply(auth).err, 0);
-    let (note, watch) = world.shared.watches.prepare(WatchKind::Exist, "/a".into());
-    let body = Exists {
-        path: "/a".into(),
-        watch: true,
-    };
-    let request = Request {
-        len: request_len(&body),
-        within: None,
-        note: Note::Watch(Box::new(note)),
-    };
-    let header = |xid| RequestHeader {
-        xid,
-        op: op::EXISTS,
-    };
-    let submitted = world
-        .shared
-        .queue
-        .try_submit(request, |xid, out| put_request(out, header(xid), &body));
+    let (asked, watch) = world.watch(WatchKind::Exist, "/a");
     world.settle();
-    assert_eq!(reply(submitted.unwrap()).err, -101);
+    assert_eq!(reply(asked).err, -101);
 
     // The server answers them as it reads them.
     let answered = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));

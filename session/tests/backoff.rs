@@ -11,12 +11,6 @@ use homing_testkit::{Server, ServerConfig};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-fn all(world: &mut World, behaviour: Behaviour) {
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), behaviour);
-    }
-}
-
 /// When each pass over three servers began, and how long the pause before it was.
 fn passes(world: &World, from: usize) -> Vec<(Duration, Duration)> {
     let dials = world.sim.dials();
@@ -40,7 +34,7 @@ fn passes(world: &World, from: usize) -> Vec<(Duration, Duration)> {
 #[test]
 fn each_pass_tries_every_server_once_and_pauses_keep_their_bounds() {
     let mut world = world();
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     world.sim.run_for(60 * SECOND);
     let passes = passes(&world, 0);
     for (index, (at, pause)) in passes.iter().enumerate().skip(1) {
@@ -63,7 +57,7 @@ fn pauses_differ_from_client_to_client() {
     let firsts: BTreeSet<_> = (0..50)
         .map(|seed| {
             let mut world = world_with("10.0.0.1,10.0.0.2,10.0.0.3", |config| config.seed = seed);
-            all(&mut world, Behaviour::Refuse);
+            world.servers(Behaviour::Refuse);
             world.sim.run_for(SECOND);
             passes(&world, 0)[1].1
         })
@@ -76,7 +70,7 @@ fn servers_that_accept_and_then_close_do_not_reset_the_pause() {
     let mut world = connected();
     // From now on each server gives a session and closes at once.
     world.sim.set_tamper(|_| Vec::new());
-    all(&mut world, Behaviour::AcceptAndClose);
+    world.servers(Behaviour::AcceptAndClose);
     world.sim.cut();
     let before = world.sim.dials().len();
     world.sim.run_for(9 * SECOND);
@@ -102,7 +96,7 @@ fn a_connection_that_does_not_last_does_not_reset_the_pause() {
 fn after_a_connection_that_lasted_all_servers_are_tried_at_once() {
     let mut world = connected();
     world.sim.run_for(6 * SECOND);
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     let before = world.sim.dials().len();
     world.sim.cut();
     world.sim.run_for(MS(3));
@@ -124,7 +118,7 @@ fn cut_off(seed: u64, behaviour: Behaviour) -> World {
     *world.sim.server() = Server::new(lenient);
     world.connect();
     world.sim.run_for(6 * SECOND);
-    all(&mut world, behaviour);
+    world.servers(behaviour);
     world.sim.cut();
     world
 }
@@ -158,7 +152,7 @@ fn a_thousand_clients_do_not_storm_servers_that_accept_and_then_close() {
         mine.into_iter()
             .for_each(|bucket| buckets[bucket.min(299)] += 1);
 
-        all(&mut world, Behaviour::Serve);
+        world.servers(Behaviour::Serve);
         let shared = std::sync::Arc::clone(&world.shared);
         let is_back = world.sim.run_until(6 * SECOND, |_| is_connected(&shared));
         assert!(is_back, "client {seed} is not back after 6 s");
@@ -200,7 +194,7 @@ fn an_ensemble_that_is_back_is_found_soon() {
 fn wait_after(outage: Duration, behaviour: Behaviour, seed: u64) -> Duration {
     let mut world = cut_off(seed, behaviour);
     world.sim.run_for(outage);
-    all(&mut world, Behaviour::Serve);
+    world.servers(Behaviour::Serve);
     let back = world.sim.elapsed();
     let mut asked = world.get("/");
     while asked.try_pull().is_none() {

@@ -52,11 +52,7 @@ fn whoever_cannot_be_reached_is_not_suspected() {
 #[test]
 fn a_client_that_has_seen_nothing_suspects_nobody() {
     let mut world = connected();
-    for last in 1..=3 {
-        world
-            .sim
-            .set_behaviour(address(last), Behaviour::AcceptAndClose);
-    }
+    world.servers(Behaviour::AcceptAndClose);
     world.sim.cut();
     world.run_until_ended(2 * T);
     let report = world.shared.status.report().unwrap();
@@ -77,15 +73,11 @@ fn a_session_that_is_renewed_begins_with_nothing_seen() {
 #[test]
 fn servers_that_lose_their_data_while_it_is_renewed_are_followed_in_the_end() {
     let (mut world, _) = forgotten(OnExpiry::Renew);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     world.sim.run_for(2 * T);
     assert_eq!(world.shared.queue.era(), 1, "presumed");
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.sim.run_for(T);
     assert!(!world.is_connected(), "it does not go back in time at once");
     world.sim.run_for(T);

@@ -25,22 +25,13 @@ fn requests_in_flight_are_answered_first() {
     assert_eq!(reply(closed).err, 0);
     world.settle();
     assert!(world.sim.is_stopped());
-    assert!(
-        world
-            .sim
-            .server()
-            .sessions()
-            .iter()
-            .all(|session| session.id != id)
-    );
+    assert!(!world.is_known(id));
 }
 
 #[test]
 fn before_the_first_connection_there_is_nothing_to_close() {
     let mut world = world();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Hang);
-    }
+    world.servers(Behaviour::Hang);
     let waiting = world.get("/");
     world.sim.run_for(SECOND);
     let closed = world.close(5 * SECOND).unwrap();
@@ -69,9 +60,7 @@ fn a_session_that_a_server_is_about_to_give_is_closed() {
 
     // One that says nothing is not waited for as long as it may take.
     let mut world = common::world();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Mute);
-    }
+    world.servers(Behaviour::Mute);
     world.sim.run_for(SECOND / 4);
     drop(world.close(5 * SECOND));
     assert_eq!(world.run_until_ended(SECOND), SessionEnd::Closed);
@@ -83,25 +72,14 @@ fn a_session_that_a_server_is_about_to_give_is_closed() {
 fn a_suspended_session_is_closed_at_the_next_server() {
     let mut world = connected();
     let id = world.session_id();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let closed = world.close(5 * SECOND).unwrap();
     world.sim.run_for(SECOND);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     assert_eq!(world.run_until_ended(5 * SECOND), SessionEnd::Closed);
     assert_eq!(reply(closed).err, 0);
-    assert!(
-        world
-            .sim
-            .server()
-            .sessions()
-            .iter()
-            .all(|session| session.id != id)
-    );
+    assert!(!world.is_known(id));
 }
 
 #[test]
@@ -110,16 +88,12 @@ fn a_close_that_nobody_waits_for_is_sent_all_the_same() {
     // before it that nobody waits for either.
     let mut world = connected();
     let id = world.session_id();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     drop(world.get("/"));
     drop(world.close(5 * SECOND));
     world.sim.run_for(SECOND);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     let before = world.sim.elapsed();
     assert_eq!(world.run_until_ended(5 * SECOND), SessionEnd::Closed);
     assert!(

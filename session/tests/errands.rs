@@ -176,9 +176,7 @@ fn the_end_of_the_session_is_told_with_what_is_known() {
     world
         .sim
         .with_server_now(|server, _| server.cut_before_apply(1));
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.run_for(SECOND);
     let mut unsent = world.delete_guaranteed("/b");
     let end = world.run_until_ended(600 * SECOND);

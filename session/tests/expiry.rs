@@ -79,9 +79,7 @@ fn without_a_server_it_is_presumed() {
     let id = world.session_id();
     // When the handshake was sent.
     let lease_from = world.shared.status.valid_until().unwrap() - T;
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.run_for(SECOND);
     world.sim.cut();
     let SessionState::Suspended {
@@ -125,9 +123,7 @@ fn the_presumption_can_be_switched_off() {
 #[test]
 fn a_session_that_never_began_does_not_expire() {
     let mut world = world();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.run_for(20 * T);
     assert_eq!(world.state(), SessionState::Connecting);
 }

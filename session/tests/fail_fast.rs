@@ -11,12 +11,6 @@ use homing_session::{Cause, Failure, SessionEnd, SessionState};
 use homing_testkit::sim::Behaviour;
 use homing_transport::Fate;
 
-fn all(world: &mut World, behaviour: Behaviour) {
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), behaviour);
-    }
-}
-
 fn failing_fast() -> World {
     let mut world = world_with("10.0.0.1,10.0.0.2,10.0.0.3", |config| {
         config.fail_fast_after = Some(2);
@@ -28,7 +22,7 @@ fn failing_fast() -> World {
 #[test]
 fn after_so_many_rounds_requests_end_at_once() {
     let mut world = failing_fast();
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let mut waiting = world.get("/");
     // The first round goes on behind the server that was connected a moment ago.
@@ -65,7 +59,7 @@ fn after_so_many_rounds_requests_end_at_once() {
     assert!(world.sim.elapsed() - at < SECOND * 5);
     assert!(matches!(world.state(), SessionState::Suspended { .. }));
     let id = world.session_id();
-    all(&mut world, Behaviour::Serve);
+    world.servers(Behaviour::Serve);
     world.connect();
     assert_eq!(world.session_id(), id);
     let get = world.get("/");
@@ -88,7 +82,7 @@ fn whoever_waits_for_a_session_is_woken_and_told_why_there_is_none() {
     let mut world = world_with("10.0.0.1,10.0.0.2,10.0.0.3", |config| {
         config.fail_fast_after = Some(2);
     });
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     let shared = Arc::clone(&world.shared);
     let (key, seen) = shared.status.listen();
     let woken = Arc::new(Woken::default());
@@ -105,7 +99,7 @@ fn whoever_waits_for_a_session_is_woken_and_told_why_there_is_none() {
     assert!(next(&mut cx).is_pending());
     world.sim.run_for(60 * SECOND);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-    all(&mut world, Behaviour::Serve);
+    world.servers(Behaviour::Serve);
     world.connect();
     assert_eq!(shared.status.unavailable(), None);
     assert_eq!(woken.0.load(Ordering::Relaxed), 2);
@@ -114,7 +108,7 @@ fn whoever_waits_for_a_session_is_woken_and_told_why_there_is_none() {
 #[test]
 fn by_default_they_wait() {
     let mut world = connected();
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let mut waiting = world.get("/");
     world.sim.run_for(T);
@@ -125,13 +119,13 @@ fn by_default_they_wait() {
 fn a_connection_begins_the_count_anew() {
     let mut world = failing_fast();
     for _ in 0..5 {
-        all(&mut world, Behaviour::Refuse);
+        world.servers(Behaviour::Refuse);
         world.sim.cut();
         let mut waiting = world.get("/");
         let before = world.sim.dials().len();
         let failed = |sim: &homing_testkit::sim::Sim<_>| sim.dials().len() >= before + 3;
         assert!(world.sim.run_until(10 * SECOND, failed));
-        all(&mut world, Behaviour::Serve);
+        world.servers(Behaviour::Serve);
         world.connect();
         world.sim.run_for(10 * SECOND);
         assert!(waiting.try_pull().unwrap().is_ok());
@@ -141,7 +135,7 @@ fn a_connection_begins_the_count_anew() {
 #[test]
 fn a_close_has_its_own_deadline() {
     let mut world = failing_fast();
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     world.sim.run_for(20 * SECOND);
     let mut close = world.close(3 * SECOND).unwrap();

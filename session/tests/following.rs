@@ -5,11 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use homing_protocol::{GetData, SetData, digest, op};
-use homing_session::{Authentication, Config, Note, Secret, WatchKind};
+use homing_protocol::{SetData, digest, op};
+use homing_session::{Authentication, Config, Secret, WatchKind};
 use homing_testkit::sim::Event;
 use homing_testkit::{Server, ServerConfig};
-use homing_transport::Request;
 
 const PATH: &str = "/zookeeper/config";
 
@@ -166,22 +165,9 @@ fn nothing_is_asked_unless_it_was_wanted() {
 #[test]
 fn a_watcher_of_the_same_node_and_its_end_disturb_nothing() {
     let mut world = following();
-    let (note, ticket) = world.shared.watches.prepare(WatchKind::Data, PATH.into());
-    let body = GetData {
-        path: PATH.into(),
-        watch: true,
-    };
-    let request = Request {
-        len: homing_protocol::request_len(&body),
-        within: None,
-        note: Note::Watch(Box::new(note)),
-    };
-    let read = world.shared.queue.try_submit(request, |xid, out| {
-        let op = op::GET_DATA;
-        homing_protocol::put_request(out, homing_protocol::RequestHeader { xid, op }, &body);
-    });
+    let (read, ticket) = world.watch(WatchKind::Data, PATH);
     world.settle();
-    assert_eq!(reply(read.unwrap()).err, 0);
+    assert_eq!(reply(read).err, 0);
     // Nobody watches it any more but the session itself.
     assert!(world.shared.watches.forget(&ticket));
     world.shared.queue.nudge();

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use homing_protocol::{CreateMode, GetData, op, put_request, request_len};
+use homing_protocol::{CreateMode, op, put_request, request_len};
 use homing_session::{Note, SessionEnd, SessionState, WatchKind};
 use homing_transport::Request;
 
@@ -120,24 +120,7 @@ fn ephemeral_nodes_keep_it() {
 #[test]
 fn watches_keep_it() {
     let mut world = idle();
-    let body = GetData {
-        path: "/".into(),
-        watch: true,
-    };
-    let (note, watch) = world.shared.watches.prepare(WatchKind::Data, "/".into());
-    let request = Request {
-        len: request_len(&body),
-        within: None,
-        note: Note::Watch(Box::new(note)),
-    };
-    let put = |xid, out: &mut _| {
-        let header = homing_protocol::RequestHeader {
-            xid,
-            op: op::GET_DATA,
-        };
-        put_request(out, header, &body);
-    };
-    let get = world.shared.queue.try_submit(request, put).unwrap();
+    let (get, watch) = world.watch(WatchKind::Data, "/");
     world.settle();
     reply(get);
     world.sim.run_for(10 * IDLE);

@@ -63,9 +63,7 @@ fn what_is_sent_and_not_answered_extends_nothing() {
 fn a_presumed_expiry_is_reported_with_all_there_is_to_know() {
     let mut world = connected();
     world.sim.run_for(T / 2);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let SessionState::Suspended {
         presumed_expired_at: Some(at),
@@ -103,13 +101,6 @@ fn a_detached_session_is_left_to_its_timeout() {
     assert!(waiting.try_pull().is_some_and(|answer| answer.is_err()));
     world.settle();
     assert!(world.sim.is_stopped());
-    assert!(
-        world
-            .sim
-            .server()
-            .sessions()
-            .iter()
-            .any(|session| session.id == id)
-    );
+    assert!(world.is_known(id));
     assert!(world.shared.status.report().is_none());
 }

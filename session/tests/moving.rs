@@ -123,14 +123,10 @@ fn a_server_that_does_not_answer_is_left_after_a_third_of_the_timeout() {
 #[test]
 fn a_request_without_a_connection_ends_the_pause() {
     let mut world = world();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     // Long pauses.
     world.sim.run_for(20 * SECOND);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     let mut ticket = world.shared.reconnect();
     world.settle();
     assert_eq!(moved(&mut ticket).unwrap().server, at(&world));
@@ -264,9 +260,7 @@ fn a_list_that_grows_is_shared_by_its_clients() {
 #[test]
 fn a_list_is_changed_while_no_server_is_reached() {
     let mut world = world();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.run_for(20 * SECOND);
     assert_eq!(world.shared.status.failures().len(), 3);
     world.shared.set_servers(servers("10.0.0.8,10.0.0.9"));

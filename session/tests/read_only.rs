@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use homing_protocol::{CreateMode, op, put_request, request_len};
+use homing_protocol::CreateMode;
 use homing_session::{
-    Config, Connection, EventType, Failure, Note, OnExpiry, SessionEnd, SessionState, WatchKind,
+    Config, Connection, EventType, Failure, OnExpiry, SessionEnd, SessionState, WatchKind,
     WatchTicket,
 };
 use homing_testkit::sim::{Behaviour, Event, Sim};
 use homing_testkit::{Server, ServerConfig};
-use homing_transport::Request;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -26,9 +25,7 @@ fn read_only(configure: impl FnOnce(&mut Config)) -> World {
     let mut config = ServerConfig::default();
     config.read_only_enabled = true;
     *world.sim.server() = Server::new(config);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::ReadOnly);
-    }
+    world.servers(Behaviour::ReadOnly);
     world
 }
 
@@ -63,24 +60,7 @@ fn run_until_writable(world: &mut World, limit: Duration) {
 }
 
 fn watch_root(world: &mut World) -> WatchTicket {
-    let (note, watch) = world.shared.watches.prepare(WatchKind::Child, "/".into());
-    let body = homing_protocol::GetChildren {
-        path: "/".into(),
-        watch: true,
-    };
-    let request = Request {
-        len: request_len(&body),
-        within: None,
-        note: Note::Watch(Box::new(note)),
-    };
-    let put = |xid, out: &mut _| {
-        let header = homing_protocol::RequestHeader {
-            xid,
-            op: op::GET_CHILDREN2,
-        };
-        put_request(out, header, &body);
-    };
-    let answer = world.shared.queue.try_submit(request, put).unwrap();
+    let (answer, watch) = world.watch(WatchKind::Child, "/");
     world.settle();
     assert_eq!(reply(answer).err, 0);
     watch
@@ -232,24 +212,18 @@ fn a_server_that_never_answers_does_not_hold_the_move_up() {
 #[test]
 fn a_session_of_before_outlives_a_time_without_a_quorum() {
     let mut world = read_only(|_| {});
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.connect();
     let made = world.create("/e", CreateMode::Ephemeral);
     world.settle();
     reply(made);
     let id = world.session_id();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::ReadOnly);
-    }
+    world.servers(Behaviour::ReadOnly);
     world.sim.cut();
     // Such a server turns it away, and its word would not count.
     world.sim.run_for(5 * SECOND);
     assert!(matches!(world.state(), SessionState::Suspended { .. }));
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.connect();
     assert_eq!(world.session_id(), id);
     assert!(!connection(&world).read_only);
@@ -258,14 +232,10 @@ fn a_session_of_before_outlives_a_time_without_a_quorum() {
 #[test]
 fn what_a_read_only_server_does_not_know_has_not_expired() {
     let mut world = read_only(|_| {});
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.connect();
     let id = world.session_id();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::ReadOnly);
-    }
+    world.servers(Behaviour::ReadOnly);
     // The server has not been told of the session before it was cut off.
     world
         .sim
@@ -308,14 +278,10 @@ fn a_lost_read_only_connection_is_followed_by_any_other() {
 #[test]
 fn a_session_that_is_renewed_may_begin_at_a_read_only_server() {
     let mut world = read_only(|config| config.on_expiry = OnExpiry::Renew);
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.connect();
     let old = world.session_id();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::ReadOnly);
-    }
+    world.servers(Behaviour::ReadOnly);
     world.sim.cut();
     world.sim.run_for(4 * T);
     assert!(connection(&world).read_only);

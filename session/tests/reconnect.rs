@@ -81,16 +81,12 @@ fn only_what_was_handed_over_may_have_been_applied() {
 #[test]
 fn what_is_dropped_while_there_is_no_connection_is_not_sent() {
     let mut world = connected();
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Refuse);
-    }
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let kept = world.create("/kept", CreateMode::Persistent);
     drop(world.create("/dropped", CreateMode::Persistent));
     let also_kept = world.get("/dropped");
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), Behaviour::Serve);
-    }
+    world.servers(Behaviour::Serve);
     world.connect();
     world.settle();
     assert_eq!(reply(kept).err, 0);

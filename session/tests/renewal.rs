@@ -20,12 +20,6 @@ fn renewing() -> World {
     world
 }
 
-fn all(world: &mut World, behaviour: Behaviour) {
-    for last in 1..=3 {
-        world.sim.set_behaviour(address(last), behaviour);
-    }
-}
-
 fn expire(world: &mut World) -> i64 {
     let id = world.session_id();
     world
@@ -144,7 +138,7 @@ fn a_presumed_expiry_is_followed_by_another_session_and_the_old_one_is_closed() 
     world.settle();
     reply(made);
     let old = world.session_id();
-    all(&mut world, Behaviour::Refuse);
+    world.servers(Behaviour::Refuse);
     world.sim.cut();
     let end = run_until_renewing(&mut world);
     assert!(matches!(end, SessionEnd::PresumedExpired { session_id, .. } if session_id == old));
@@ -156,7 +150,7 @@ fn a_presumed_expiry_is_followed_by_another_session_and_the_old_one_is_closed() 
     let sessions = world.sim.server().sessions();
     assert!(sessions.iter().any(|session| session.id == old) || sessions.is_empty());
 
-    all(&mut world, Behaviour::Serve);
+    world.servers(Behaviour::Serve);
     world.connect();
     let new = world.session_id();
     assert_ne!(new, old);
@@ -192,14 +186,14 @@ fn an_old_session_that_lives_is_closed_before_the_new_one_begins() {
 #[test]
 fn the_attempts_to_close_the_old_session_are_bounded() {
     let mut world = renewing();
-    all(&mut world, Behaviour::AcceptAndClose);
+    world.servers(Behaviour::AcceptAndClose);
     world.sim.cut();
     run_until_renewing(&mut world);
     // Each of the three is asked to take it up three times, and then for a new one.
     let presented = world.sim.dials().len();
     let enough = |sim: &homing_testkit::sim::Sim<_>| sim.dials().len() >= presented + 12;
     assert!(world.sim.run_until(4 * T, enough));
-    all(&mut world, Behaviour::Serve);
+    world.servers(Behaviour::Serve);
     world.connect();
     assert!(world.sim.server().sessions().len() <= 2);
 }

@@ -13,7 +13,7 @@ use homing_protocol::{
 use homing_session::{
     Answer, Config, ConnectString, Note, Session, SessionEnd, SessionState, Shared,
 };
-use homing_testkit::sim::Sim;
+use homing_testkit::sim::{Behaviour, Sim};
 use homing_transport::{Refused, Request, Ticket};
 
 #[allow(unused_imports, reason = "each test file uses what it needs")]
@@ -61,6 +61,19 @@ impl World {
         let shared = Arc::clone(&self.shared);
         let done = self.sim.run_until(60 * SECOND, |_| is_connected(&shared));
         assert!(done, "not connected: {:?}", self.sim);
+    }
+
+    /// All three servers do so from now on.
+    pub(crate) fn servers(&mut self, behaviour: Behaviour) {
+        for last in 1..=3 {
+            self.sim.set_behaviour(address(last), behaviour);
+        }
+    }
+
+    /// Whether the servers know a session.
+    pub(crate) fn is_known(&mut self, session_id: i64) -> bool {
+        let sessions = self.sim.server().sessions();
+        sessions.iter().any(|session| session.id == session_id)
     }
 
     pub(crate) fn state(&self) -> SessionState {

@@ -85,9 +85,7 @@ impl World {
 
     /// Another client does something while this one is away.
     pub(crate) fn away(&mut self, change: impl FnOnce(&mut Self)) {
-        for last in 1..=3 {
-            self.sim.set_behaviour(address(last), Behaviour::Refuse);
-        }
+        self.servers(Behaviour::Refuse);
         self.sim.cut();
         let server = std::mem::replace(self.sim.server(), Server::new(ServerConfig::default()));
         let (session, shared) = Session::new({
@@ -102,9 +100,7 @@ impl World {
         change(&mut other);
         other.settle();
         *self.sim.server() = other.sim.into_server();
-        for last in 1..=3 {
-            self.sim.set_behaviour(address(last), Behaviour::Serve);
-        }
+        self.servers(Behaviour::Serve);
     }
 
     /// Asks for a watch that stays.
