@@ -14,6 +14,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use homing_testkit::FakeServer;
+
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -143,6 +145,19 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A server whose port is kept, and nobody listens there.
+fn refusing() -> FakeServer {
+    let server = FakeServer::start();
+    server.faults("refuse".parse().unwrap());
+    // Its thread has to come to it first.
+    let give_up = Instant::now() + SOON;
+    while TcpStream::connect(server.addr()).is_ok() {
+        assert!(Instant::now() < give_up, "somebody listens");
+        thread::sleep(Duration::from_millis(1));
+    }
+    server
 }
 
 fn first_line(from: impl Read) -> String {

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use homing_testkit::FakeServer;
 
-use super::{Running, Scratch, is_cut, refused, run};
+use super::{Running, Scratch, is_cut, refused, refusing, run};
 
 #[test]
 fn a_proxy_does_what_its_script_says_and_tells_so() {
@@ -28,9 +28,7 @@ fn a_proxy_does_what_its_script_says_and_tells_so() {
 
 #[test]
 fn a_proxy_says_why_it_cannot_connect() {
-    let server = FakeServer::start();
-    // Its port is kept, and nobody listens there.
-    server.faults("refuse".parse().unwrap());
+    let server = refusing();
     let upstream = server.connect_string();
     let proxy = Running::proxy(&["-v"], &upstream);
     assert_eq!(proxy.dial().read(&mut [0]).unwrap(), 0);

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use homing_testkit::FakeServer;
 
-use super::{Running, Scratch, first_line, program, refused, run};
+use super::{Running, Scratch, first_line, program, refused, refusing, run};
 
 /// A recording in a file.
 fn record(upstream: &str, more: &[&str]) -> Running {
@@ -179,9 +179,7 @@ fn help_tells_what_becomes_of_secrets() {
 #[test]
 fn a_recorder_says_why_it_cannot_connect() {
     let file = Scratch::new("unreachable");
-    let server = FakeServer::start();
-    // Its port is kept, and nobody listens there.
-    server.faults("refuse".parse().unwrap());
+    let server = refusing();
     let upstream = server.connect_string();
     let recorder = record(&upstream, &["--out", file.path()]);
     assert_eq!(recorder.dial().read(&mut [0]).unwrap(), 0);
