@@ -2,11 +2,10 @@
 //!
 //! A real server keeps what it has for a client without a limit: a reply that was made counts for
 //! nothing, and whoever reads none of them is read from all the same, until the memory is gone.
-//! Here nothing that clients do takes memory without a bound. Who has asked for much and takes
-//! nothing is not read from (`BACKLOG_PAUSE` in `connection.rs`), so that what it is owed is at
-//! most that and its last replies. But others make notifications for it, and a member of an
-//! ensemble whose thread is paused goes on to apply what the others decide: there the connection
-//! ends at [`BACKLOG_MAX`].
+//! Here that has a bound. Who has asked for much and takes nothing is not read from
+//! (`BACKLOG_PAUSE` in `connection.rs`), so that it is owed that much and the replies to what was
+//! read already. But others make notifications for it, and a member of an ensemble whose thread is
+//! paused goes on to apply what the others decide: there the connection ends at [`BACKLOG_MAX`].
 
 use std::collections::VecDeque;
 
