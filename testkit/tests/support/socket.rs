@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use homing_protocol::{
     Acl, ConnectRequest, ConnectResponse, CreateMode, Empty, Record, ReplyHeader, op,
 };
@@ -50,9 +50,25 @@ impl Client {
 
     /// Whether the connection still stood when this was sent.
     pub fn send(&mut self, op: i32, body: &impl Record) -> bool {
-        self.xid += 1;
-        let frame = request_frame(self.xid, op, body);
+        let frame = self.frame(op, body);
         self.socket.write_all(&frame).is_ok()
+    }
+
+    /// Two requests in one write: the second is there before the first has been answered.
+    pub fn send_both(
+        &mut self,
+        (op, body): (i32, &impl Record),
+        second: (i32, &impl Record),
+    ) -> bool {
+        let mut frames = self.frame(op, body);
+        let (op, body) = second;
+        frames.unsplit(self.frame(op, body));
+        self.socket.write_all(&frames).is_ok()
+    }
+
+    fn frame(&mut self, op: i32, body: &impl Record) -> BytesMut {
+        self.xid += 1;
+        request_frame(self.xid, op, body)
     }
 
     /// Everything up to the answer to what was sent last; `None` when the connection is gone.
