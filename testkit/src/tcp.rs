@@ -378,7 +378,11 @@ impl Front {
     }
 
     fn tell(&self, server: &mut Server) {
-        while let (Some(observer), Some(event)) = (&self.observer, server.poll_event()) {
+        // Without one, what is noted is for a test to poll.
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        while let Some(event) = server.poll_event() {
             observer.tell(&event);
         }
     }

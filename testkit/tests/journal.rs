@@ -11,6 +11,7 @@ use homing_testkit::{
     CloseReason, ConnectionEvent, ConnectionEventKind, ConnectionId, Ensemble, FakeServer, Now,
     SaslConfig, Server, ServerConfig,
 };
+use support::socket::ask;
 use support::{Peer, Raw, Rig, new_session, resume};
 
 fn rig(set: impl FnOnce(&mut ServerConfig)) -> Rig {
@@ -252,6 +253,20 @@ fn an_observer_hears_of_everything_at_once() {
     wait_for(3);
     server.cut_connections();
     assert_eq!(wait_for(4).kind, ConnectionEventKind::Closed { why });
+}
+
+#[test]
+fn a_journal_that_a_test_keeps_is_left_to_it() {
+    let server = FakeServer::start();
+    server.with_server(|server| server.keep_journal());
+    assert!(ask(server.addr(), "srvr").contains("Mode"));
+    let events = std::iter::from_fn(|| server.with_server(Server::poll_event));
+    let kinds: Vec<_> = events.map(|event| event.kind).collect();
+    let why = CloseReason::Word("srvr");
+    let [ConnectionEventKind::Accepted { .. }, closed] = &kinds[..] else {
+        panic!("{kinds:?}");
+    };
+    assert_eq!(*closed, ConnectionEventKind::Closed { why });
 }
 
 #[test]
