@@ -159,9 +159,21 @@ impl<'a> Reader<'a> {
         &mut self,
         field: &'static str,
     ) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        Ok(self.nullable_bytes(field)?.map(text::decode))
+    }
+
+    /// As [`nullable_string`](Self::nullable_string), but as a Java server reads it.
+    pub(crate) fn nullable_java_string(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        Ok(self.nullable_bytes(field)?.map(text::decode_as_java_does))
+    }
+
+    fn nullable_bytes(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, DecodeError> {
         match self.len(field)? {
             None => Ok(None),
-            Some(len) => Ok(Some(text::decode(self.take(len, field)?))),
+            Some(len) => self.take(len, field).map(Some),
         }
     }
 

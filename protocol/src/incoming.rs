@@ -2,7 +2,7 @@
 //!
 //! Whatever a peer may send as null comes out as `None`, since servers treat a null path or a
 //! null list differently from operation to operation. Bytes behind a record are left unread;
-//! ZooKeeper's servers ignore them too.
+//! ZooKeeper's servers ignore them too. Strings are read as by [`text`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,9 +14,22 @@ use crate::codec::{DecodeError, Reader};
 /// A path that may be null on the wire.
 pub type NullablePath<'a> = Option<Cow<'a, str>>;
 
+/// Text as a Java server reads it. What is no UTF-8 becomes U+FFFD, and so does each surrogate of
+/// those that Java itself writes for a character above U+FFFF: a client joins them, a server does
+/// not.
+///
+/// ```
+/// use homing_protocol::incoming;
+/// assert_eq!(incoming::text("größe".as_bytes()), "größe");
+/// assert_eq!(incoming::text(b"\xED\xA0\xBD\xED\xB8\x80:x"), "\u{FFFD}\u{FFFD}:x");
+/// ```
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    crate::text::decode_as_java_does(bytes)
+}
+
 /// The body of sync, getACL, getAllChildrenNumber and getEphemerals: a path.
 pub fn path<'a>(reader: &mut Reader<'a>) -> Result<NullablePath<'a>, DecodeError> {
-    reader.nullable_string("path")
+    reader.nullable_java_string("path")
 }
 
 /// The body of exists, getData, getChildren and getChildren2: a path, and whether to watch it.
@@ -229,7 +242,7 @@ impl<'a> Auth<'a> {
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.i32("type")?;
         Ok(Self {
-            scheme: reader.nullable_string("scheme")?,
+            scheme: reader.nullable_java_string("scheme")?,
             credentials: reader.buffer("auth")?,
         })
     }
@@ -288,9 +301,9 @@ impl<'a> SetWatches<'a> {
 /// Passes over the body of reconfig: servers and members that join, leave or stay, and the
 /// version of the configuration that is to be replaced.
 pub fn reconfig(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    reader.nullable_string("joiningServers")?;
-    reader.nullable_string("leavingServers")?;
-    reader.nullable_string("newMembers")?;
+    reader.nullable_java_string("joiningServers")?;
+    reader.nullable_java_string("leavingServers")?;
+    reader.nullable_java_string("newMembers")?;
     reader.i64("curConfigId").map(|_| ())
 }
 
@@ -320,8 +333,8 @@ fn acl_list(reader: &mut Reader<'_>) -> Result<Option<Vec<AclEntry>>, DecodeErro
     let entry = |_| {
         Ok(AclEntry {
             permissions: reader.i32("perms")?,
-            scheme: reader.nullable_string("scheme")?.map(Cow::into_owned),
-            id: reader.nullable_string("id")?.map(Cow::into_owned),
+            scheme: reader.nullable_java_string("scheme")?.map(Cow::into_owned),
+            id: reader.nullable_java_string("id")?.map(Cow::into_owned),
         })
     };
     (0..count).map(entry).collect::<Result<_, _>>().map(Some)
@@ -334,7 +347,7 @@ fn paths<'a>(
     let Some(count) = count(reader, field, 4)? else {
         return Ok(None);
     };
-    let paths = (0..count).map(|_| reader.nullable_string(field));
+    let paths = (0..count).map(|_| reader.nullable_java_string(field));
     paths.collect::<Result<_, _>>().map(Some)
 }
 

@@ -1,4 +1,4 @@
-//! Text as ZooKeeper's Java side writes it: UTF-8 or, above U+FFFF, CESU-8.
+//! Text as ZooKeeper's Java side writes it, UTF-8 or, above U+FFFF, CESU-8, and as it reads it.
 
 use std::borrow::Cow;
 
@@ -51,6 +51,33 @@ fn decode_malformed(bytes: &[u8]) -> String {
     text
 }
 
+/// Decodes as Java does: a surrogate is no character, alone or in a pair, and becomes one U+FFFD
+/// even where its last byte is missing.
+pub(crate) fn decode_as_java_does(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    // How many bytes of a surrogate may still come: here they are chunks of their own.
+    let mut missing = 0;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.valid().is_empty() {
+            missing = 0;
+        }
+        missing = match (chunk.invalid(), missing) {
+            ([], _) => break,
+            ([0xA0..=0xBF], 2) => 1,
+            ([0x80..=0xBF], 1) => 0,
+            (invalid, _) => {
+                text.push(char::REPLACEMENT_CHARACTER);
+                if invalid == [SURROGATE_LEAD] { 2 } else { 0 }
+            }
+        };
+    }
+    Cow::Owned(text)
+}
+
 /// The first byte of every surrogate in CESU-8 (U+D000..U+DFFF).
 const SURROGATE_LEAD: u8 = 0xED;
 
@@ -78,7 +105,7 @@ fn lone_surrogate(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, decode_as_java_does};
 
     #[test]
     fn utf8_is_borrowed() {
@@ -108,5 +135,29 @@ mod tests {
         assert_eq!(decode(b"a\xED\xA0\x80b"), "a\u{FFFD}b");
         // A three-byte character that only begins like a surrogate is left alone.
         assert_eq!(decode(b"\xED\x80\x80\xFF"), "\u{D000}\u{FFFD}");
+    }
+    #[test]
+    fn java_reads_no_surrogates() {
+        // As a real server echoed the path of a sync.
+        let rows = [
+            (&b"\xED\xA0"[..], "\u{FFFD}"),
+            (b"\xED\xA0a", "\u{FFFD}a"),
+            (b"\xED\xA0\xED\xA0\x80", "\u{FFFD}\u{FFFD}"),
+            (b"\xED\xA0\xBD\xED\xB8\x80", "\u{FFFD}\u{FFFD}"),
+            (b"\xED\xA0\x80\x80", "\u{FFFD}\u{FFFD}"),
+            (b"\xED\xA0\xA0\xA0", "\u{FFFD}\u{FFFD}"),
+            (b"\xED\xA0\xF0\x9F\x98\x80", "\u{FFFD}\u{1F600}"),
+            (b"\xEDa\xA0", "\u{FFFD}a\u{FFFD}"),
+            (b"\xED\xED\xA0", "\u{FFFD}\u{FFFD}"),
+            (b"\xED\x80", "\u{FFFD}"),
+            (b"\xED\x80\x80\xFF", "\u{D000}\u{FFFD}"),
+            (b"\xE1\x80a", "\u{FFFD}a"),
+            (b"\xE0\x80\x80", "\u{FFFD}\u{FFFD}\u{FFFD}"),
+            (b"\xF0\x90\x80a", "\u{FFFD}a"),
+            (b"\xF0\x9F\x98\x80", "\u{1F600}"),
+        ];
+        for (bytes, text) in rows {
+            assert_eq!(decode_as_java_does(bytes), text, "{bytes:02x?}");
+        }
     }
 }

@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use homing_protocol::incoming::AclEntry;
+use homing_protocol::incoming::{self, AclEntry};
 use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
+
+use crate::java;
 
 /// How lists are checked, where servers differ.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +67,7 @@ impl Identities {
     ) -> Result<(), ErrorCode> {
         match (scheme, credentials) {
             (Some("digest"), Some(credentials)) => {
-                let identity = digest::id_of(&String::from_utf8_lossy(credentials));
+                let identity = digest::id_of(&incoming::text(credentials));
                 if super_digest == Some(identity.as_str()) {
                     self.add(id("super", ""));
                 }
@@ -250,9 +252,8 @@ impl Identities {
             "world" => name == "anyone",
             // Nearly: a real server reads the whole name.
             "x509" => name.is_empty() || name.contains('='),
-            "digest" => {
-                matches!(name.split_once(':'), Some((_, hash)) if !hash.is_empty() && !hash.contains(':'))
-            }
+            // Java splits at colons, and finds nothing behind those at the end.
+            "digest" => name.trim_end_matches(':').matches(':').count() == 1,
             "sasl" => is_kerberos_name(name),
             _ => Subnet::parse(name).is_some_and(|net| {
                 (rules.ipv6 || !net.is_ipv6) && !(rules.no_subnets && name.contains('/'))
@@ -273,15 +274,33 @@ impl Identities {
         if self.allowed(acl, permission::ADMIN) {
             return Arc::clone(acl);
         }
-        let entry = |entry: &Acl| match entry.id.id.split_once(':') {
-            Some((user, _)) if entry.id.scheme == "digest" => Acl {
+        let entry = |entry: &Acl| match &*entry.id.scheme {
+            "digest" => Acl {
                 permissions: entry.permissions,
-                id: id("digest", &format!("{user}:x")),
+                id: id("digest", &without_secret(&entry.id.id)),
             },
             _ => entry.clone(),
         };
         acl.iter().map(entry).collect()
     }
+}
+
+/// An `x` for everything behind a colon, up to the end of the line, where Java's pattern ends too.
+fn without_secret(id: &str) -> String {
+    let mut shown = String::new();
+    let mut is_secret = false;
+    for c in id.chars() {
+        is_secret &= !matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        if is_secret {
+            continue;
+        }
+        shown.push(c);
+        if c == ':' {
+            shown.push('x');
+            is_secret = true;
+        }
+    }
+    shown
 }
 
 /// Whether an entry is an exact duplicate of an earlier one. Java's comparison breaks down on
@@ -324,12 +343,12 @@ struct Subnet {
 impl Subnet {
     fn parse(text: &str) -> Option<Self> {
         let (text, bits) = match text.split_once('/') {
-            Some((text, bits)) => (text, Some(bits.parse::<u32>().ok()?)),
+            Some((text, bits)) => (text, Some(java::number::<i32>(bits)?)),
             None => (text, None),
         };
         let (address, is_ipv6) = parse_address(text)?;
         let len = if is_ipv6 { 128 } else { 32 };
-        let bits = bits.unwrap_or(len);
+        let bits = bits.map_or(Some(len), |bits| u32::try_from(bits).ok())?;
         let mask = u128::MAX.checked_shl(len.checked_sub(bits)?).unwrap_or(0);
         Some(Self {
             address,
@@ -358,17 +377,14 @@ fn parse_address(text: &str) -> Option<(u128, bool)> {
     }
 }
 
-/// Four decimal numbers, with leading zeros if they like: the server reads them as numbers.
+/// Four decimal numbers, with leading zeros and signs if they like: the server reads them as
+/// numbers.
 fn parse_quad(text: &str) -> Option<u32> {
     let mut parts = text.split('.');
     let mut quad = 0;
     for _ in 0..4 {
-        let part = parts
-            .next()?
-            .parse::<u32>()
-            .ok()
-            .filter(|part| *part <= 255)?;
-        quad = quad << 8 | part;
+        let part: i32 = java::number(parts.next()?)?;
+        quad = quad << 8 | u32::from(u8::try_from(part).ok()?);
     }
     parts.next().is_none().then_some(quad)
 }
@@ -393,7 +409,7 @@ fn id(scheme: &str, id: &str) -> Id {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identities, Rules, Subnet};
+    use super::{Identities, Rules, Subnet, without_secret};
     use homing_protocol::incoming::AclEntry;
     use homing_protocol::{Acl, ErrorCode, permission};
 
@@ -428,7 +444,17 @@ mod tests {
             ("digest", "bob:", false),
             ("digest", "bob", false),
             ("digest", "bob:a:b", false),
+            ("digest", "bob::a", false),
+            ("digest", "bob:a::", true),
+            ("digest", ":a:", true),
+            ("digest", "::", false),
             ("ip", "10.0.0.1", true),
+            ("ip", "+10.-0.010.\u{664}", true),
+            ("ip", "-1.0.0.0", false),
+            ("ip", "10.0.0.1/-0", true),
+            ("ip", "10.0.0.1/\u{663}", true),
+            ("ip", "10.0.0.1/-1", false),
+            ("ip", "10.0.0.1/", false),
             ("ip", "10.0.0.0/8", true),
             ("ip", "10.0.0.0/0", true),
             ("ip", "10.0.0.0/33", false),
@@ -534,6 +560,33 @@ mod tests {
         assert!(!connection().allowed(&acl, permission::READ));
         assert_eq!(bob.redact(&acl), acl);
         assert_eq!(connection().redact(&acl)[0].id.id, "bob:x");
+    }
+
+    #[test]
+    fn a_secret_ends_with_its_line() {
+        let rows = [
+            ("bob:hash", "bob:x"),
+            ("bob:a:", "bob:x"),
+            (":", ":x"),
+            ("bob", "bob"),
+            ("a\n:b", "a\n:x"),
+            ("bob:ha\nsh", "bob:x\nsh"),
+            ("bob:h\u{2028}x:", "bob:x\u{2028}x:x"),
+            ("b:h\r\n\u{85}\u{2029}\u{b}", "b:x\r\n\u{85}\u{2029}\u{b}"),
+        ];
+        for (id, shown) in rows {
+            assert_eq!(without_secret(id), shown, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_read_as_java_reads_them() {
+        let mut ids = connection();
+        let credentials = b"\xED\xA0\xBD\xED\xB8\x80:x";
+        ids.authenticate(Some("digest"), Some(credentials), None)
+            .unwrap();
+        let same = authenticated(&["\u{FFFD}\u{FFFD}:x"]);
+        assert_eq!(ids.ids, same.ids);
     }
 
     #[test]

@@ -70,6 +70,7 @@ mod fake_ensemble;
 pub mod faults;
 mod handshake;
 mod initial;
+mod java;
 mod journal;
 mod later;
 mod listening;
