@@ -347,22 +347,21 @@ impl<'a> Transaction<'a> {
 
     /// Against what there was before this transaction: what a multi adds counts when it is done.
     fn check_quota(&self, path: &str, nodes: i64, bytes: i64) -> Result<(), ErrorCode> {
-        let before = |path: &str| self.data_before(path);
-        let more = (path, nodes, bytes);
-        if self.settings.enforce_quota && self.tree.is_over_quota(more, before) {
-            return Err(ErrorCode::QuotaExceeded);
+        if !self.settings.enforce_quota {
+            return Ok(());
         }
-        Ok(())
+        let before = |path: &str| self.data_before(path);
+        self.tree.check_quota((path, nodes, bytes), before)
     }
 
-    /// What a node had for data before this transaction.
-    fn data_before(&self, path: &str) -> Option<&Bytes> {
+    /// What a node had for data before this transaction. `None` for a node that was not there.
+    fn data_before(&self, path: &str) -> Option<&Option<Bytes>> {
         let changed = self.undo.iter().find(|undo| **undo.path() == *path);
         match changed {
-            None => self.tree.get(path)?.data.as_ref(),
+            None => self.tree.get(path).map(|node| &node.data),
             Some(Undo::Create { .. }) => None,
-            Some(Undo::Delete { node, .. }) => node.data.as_ref(),
-            Some(Undo::SetData { data, .. }) => data.as_ref(),
+            Some(Undo::Delete { node, .. }) => Some(&node.data),
+            Some(Undo::SetData { data, .. }) => Some(data),
         }
     }
 
