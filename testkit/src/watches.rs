@@ -186,13 +186,11 @@ impl Watches {
             return Ok(has(&self.data, data) || has(&self.child, child));
         }
         let path = path.ok_or(ErrorCode::MarshallingError)?;
-        // It walks up the path, and stumbles where there is nothing to walk.
-        if !path.is_empty() && !path.contains('/') {
-            return Err(ErrorCode::MarshallingError);
+        let mut is_found = false;
+        for (table, modes) in [(&self.data, data), (&self.child, child)] {
+            is_found |= modes.is_some() && table.contains(path)?;
         }
-        let has = |table: &Table, modes: Option<Modes>| modes.is_some() && table.contains(path);
-        // The root's other name can be watched, but is never found.
-        Ok((has(&self.data, data) || has(&self.child, child)) && !path.is_empty())
+        Ok(is_found)
     }
 
     /// Removes a connection's watches on a path, and says whether there were any.
@@ -320,8 +318,18 @@ impl Table {
         modes.copied().unwrap_or_default()
     }
 
-    fn contains(&self, path: &str) -> bool {
-        self.paths.contains_key(path)
+    /// Whether anybody has a watch on exactly this path. A real server walks up the path to see,
+    /// further than it has to where anybody has a recursive one, and stumbles if it ends before
+    /// the root. The root's other name can be watched, but is never found.
+    fn contains(&self, path: &str) -> Result<bool, ErrorCode> {
+        let is_found = self.paths.contains_key(path) && !path.is_empty();
+        let goes_on = self.recursive > 0 && !is_found;
+        match path.split('/').next() {
+            Some(first) if !first.is_empty() && (goes_on || first == path) => {
+                Err(ErrorCode::MarshallingError)
+            }
+            _ => Ok(is_found),
+        }
     }
 
     fn has(&self, path: &str, connection: ConnectionId, modes: Modes) -> bool {

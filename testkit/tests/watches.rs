@@ -192,6 +192,20 @@ fn a_newer_server_asks_who_may_read_and_tells_the_transaction() {
 }
 
 #[test]
+fn a_path_that_ends_before_the_root_is_walked_up_only_where_a_watch_is_recursive() {
+    let (mut rig, watcher, writer) = rig();
+    rig.exists(watcher, "a/b", true);
+    let all = |rig: &mut Rig, path| [1, 2, 3].map(|kind| check(rig, watcher, path, kind));
+    assert_eq!(all(&mut rig, "a/b"), [-121, 0, 0]);
+    assert_eq!(all(&mut rig, "a/"), [-121; 3]);
+    add_watch(&mut rig, writer, "/c", 1);
+    assert_eq!(all(&mut rig, "a/b"), [-5, 0, -5]);
+    assert_eq!(all(&mut rig, "a/"), [-5; 3]);
+    assert_eq!(all(&mut rig, "/a/b"), [-121; 3]);
+    assert_eq!(all(&mut rig, ""), [-121; 3]);
+}
+
+#[test]
 fn a_watch_is_found_on_a_path_that_anybody_watches() {
     let (mut rig, watcher, writer) = rig();
     rig.get(watcher, "/a", true);
