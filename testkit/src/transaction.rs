@@ -158,6 +158,10 @@ impl<'a> Transaction<'a> {
         }
         let bytes = quota::length(create.data.as_ref());
         self.check_quota(&path, 1, bytes)?;
+        // Here a real server has no objection left, and dies of it.
+        if op == op::CREATE_TTL && !matches!(kind, Kind::Ttl(_)) {
+            return Err(ErrorCode::BadArguments);
+        }
         let (own_acl, parent_acl) = (Arc::clone(&acl), Arc::clone(&parent.acl));
         let new = NewNode {
             data: owned(create.data.as_ref()),
@@ -310,9 +314,10 @@ impl<'a> Transaction<'a> {
         };
         match (op, kind) {
             (op::CREATE_CONTAINER, _) => Ok((sequential, Kind::Container)),
-            // With a negative time to live a real server lets another mode through, and breaks
-            // down.
-            (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) => Err(ErrorCode::BadArguments),
+            // Below zero it goes with every mode, as far as this check can tell.
+            (op::CREATE_TTL, Kind::Persistent | Kind::Ephemeral(_)) if ttl >= 0 => {
+                Err(ErrorCode::BadArguments)
+            }
             _ => Ok((sequential, kind)),
         }
     }

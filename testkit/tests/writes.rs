@@ -5,7 +5,7 @@ mod support;
 use homing_protocol::{Acl, Create, CreateMode, Delete, GetChildren, SetData, op};
 use support::{Answer, Peer, Raw, Rig};
 
-fn create(rig: &mut Rig, peer: Peer, path: &str, flags: i32, acl: &[Acl]) -> Answer {
+fn create_body(path: &str, flags: i32, acl: &[Acl]) -> bytes::BytesMut {
     let mut body = bytes::BytesMut::new();
     let mode = CreateMode::Persistent;
     let create = Create {
@@ -17,7 +17,11 @@ fn create(rig: &mut Rig, peer: Peer, path: &str, flags: i32, acl: &[Acl]) -> Ans
     homing_protocol::Record::encode(&create, &mut body);
     let flags_at = body.len() - 4;
     body[flags_at..].copy_from_slice(&flags.to_be_bytes());
-    rig.call(peer, op::CREATE, &Raw(body.into()))
+    body
+}
+
+fn create(rig: &mut Rig, peer: Peer, path: &str, flags: i32, acl: &[Acl]) -> Answer {
+    rig.call(peer, op::CREATE, &Raw(create_body(path, flags, acl).into()))
 }
 
 fn delete(rig: &mut Rig, peer: Peer, path: &str, version: i32) -> i32 {
@@ -189,6 +193,32 @@ fn a_delete_is_refused_for_the_first_reason_in_the_servers_order() {
             err,
             "{path:?} {version}"
         );
+    }
+}
+
+#[test]
+fn a_time_to_live_below_zero_speaks_last_against_other_modes() {
+    let mut rig = Rig::with(|config| config.extended_types_enabled = true);
+    let peer = rig.peer();
+    rig.make(peer, &["/x"]);
+    rig.create(peer, "/e", CreateMode::Ephemeral);
+    let open = [Acl::open()];
+    let rows: [(&str, i32, &[Acl], i64, i32); 9] = [
+        ("/x", 0, &open, -1, -110),
+        ("/x", 1, &open, i64::MIN, -110),
+        ("/e/y", 2, &open, -1, -108),
+        ("/nope/y", 3, &open, -1, -101),
+        ("/y", 4, &[], -1, -114),
+        ("/y", 0, &open, -1, -8),
+        ("/x", 0, &open, 0, -8),
+        ("/nope/y", 5, &open, -1, -8),
+        ("/nope/y", 6, &open, 0, -8),
+    ];
+    for (path, flags, acl, ttl, err) in rows {
+        let mut body = create_body(path, flags, acl);
+        body.extend_from_slice(&ttl.to_be_bytes());
+        let answer = rig.call(peer, op::CREATE_TTL, &Raw(body.into()));
+        assert_eq!(answer.err(), err, "{path} {flags} {ttl}");
     }
 }
 
