@@ -55,9 +55,13 @@ const PATHS: [&str; 20] = [
 ];
 
 /// Those that are named in other ways, are not valid, or behave in a way of their own.
-const ODD_PATHS: [&str; 24] = [
+const ODD_PATHS: [&str; 28] = [
     "",
     "a",
+    "a/",
+    "a/b",
+    "/ ",
+    "/ /a",
     "//",
     "//a",
     "/a/",
@@ -82,8 +86,8 @@ const ODD_PATHS: [&str; 24] = [
     "/zookeeper/quota/a",
 ];
 
-/// Limits. Whatever is no text of that kind kills a real server, see `tolerated.txt`.
-const LIMITS: [&str; 7] = [
+/// Limits and stats, as servers of any age understand them.
+pub(crate) const LIMITS: [&str; 7] = [
     "count=2,bytes=-1",
     "count=-1,bytes=4",
     "count=3,bytes=10",
@@ -93,7 +97,24 @@ const LIMITS: [&str; 7] = [
     "count=0,bytes=0",
 ];
 
+/// What is no limit, or hardly one. As stats it would kill a real server, see `tolerated.txt`.
+const ODD_LIMITS: [&str; 10] = [
+    "",
+    "garbage",
+    "count=",
+    ",count=5",
+    ";,",
+    "countHardLimit=3;=;",
+    "byteHardLimit=7=9=;,",
+    "countHardLimit==2",
+    "countHardLimit=+3,count=x",
+    "countHardLimit=\u{664}",
+];
+
 const DIGEST: &str = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=";
+
+/// A lone surrogate, and a pair of them as Java writes it, as a path or a user with a password.
+const SURROGATES: &[u8] = b"/\xed\xa0\x80\xed\xa0\xbd\xed\xb8\x80:x";
 
 /// How long the longest request may be.
 const LONGEST: usize = 0xF_FFFF;
@@ -137,7 +158,12 @@ fn groundwork(random: &mut Random, quotas: bool) -> Vec<Act> {
         paths.extend(["/a", "/b", "/a/x", "/b/x", "/c"]);
     }
     if quotas {
-        paths.extend(["/zookeeper/quota/a", "/zookeeper/quota/a/zookeeper_limits"]);
+        // Without stats nothing is over a limit.
+        paths.extend([
+            "/zookeeper/quota/a",
+            "/zookeeper/quota/a/zookeeper_limits",
+            "/zookeeper/quota/a/zookeeper_stats",
+        ]);
     }
     let create = |path: &str| {
         let limits = random.of(&LIMITS);
@@ -341,8 +367,10 @@ impl Make<'_> {
             }
             op::DELETE | op::CHECK => vec![self.path(), self.version()],
             op::SET_DATA if self.1 && self.0.one_in(15) => {
-                let limits = Field::Text(self.0.of(&LIMITS).into());
-                vec![self.quota_path(), limits, self.version()]
+                let path = self.quota_path();
+                let is_known = path.ends_with("zookeeper_stats");
+                let limits = self.limits(!is_known);
+                vec![Field::Text(path.into()), limits, self.version()]
             }
             op::SET_DATA => vec![self.path(), self.data(in_multi), self.version()],
             op::EXISTS | op::GET_DATA | op::GET_CHILDREN | op::GET_CHILDREN2 => {
@@ -375,8 +403,8 @@ impl Make<'_> {
 
     fn create(&mut self, op: i32, in_multi: bool) -> Vec<Field> {
         if self.1 && self.0.one_in(12) && op != op::CREATE_TTL {
-            let limits = Field::Text(self.0.of(&LIMITS).into());
-            return vec![self.quota_path(), limits, open(), Field::Int(0)];
+            let path = Field::Text(self.quota_path().into());
+            return vec![path, self.limits(true), open(), Field::Int(0)];
         }
         let flags = match op {
             // An ephemeral one outside of a multi is not asked for: see `tolerated.txt`.
@@ -411,8 +439,8 @@ impl Make<'_> {
         fields
     }
 
-    fn quota_path(&mut self) -> Field {
-        let path = self.0.of(&[
+    fn quota_path(&mut self) -> &'static str {
+        self.0.of(&[
             "/zookeeper/quota/a",
             "/zookeeper/quota/a/zookeeper_limits",
             "/zookeeper/quota/a/zookeeper_limits",
@@ -421,8 +449,15 @@ impl Make<'_> {
             "/zookeeper/quota/b",
             "/zookeeper/quota/b/zookeeper_limits",
             "/zookeeper/quota/b/zookeeper_stats",
-        ]);
-        Field::Text(path.into())
+        ])
+    }
+
+    fn limits(&mut self, may_be_odd: bool) -> Field {
+        match self.0.below(8) {
+            0 if may_be_odd => Field::Null,
+            1..3 if may_be_odd => Field::Text(self.0.of(&ODD_LIMITS).into()),
+            _ => Field::Text(self.0.of(&LIMITS).into()),
+        }
     }
 
     fn set_watches(&mut self, op: i32) -> Vec<Field> {
@@ -459,7 +494,11 @@ impl Make<'_> {
             ("nonsense", ""),
         ]);
         let text = |text: &str| Field::Text(text.into());
-        vec![Field::Int(0), text(scheme), text(credentials)]
+        let credentials = match self.0.below(20) {
+            0 => Field::Bytes(SURROGATES.to_vec()),
+            _ => text(credentials),
+        };
+        vec![Field::Int(0), text(scheme), credentials]
     }
 
     fn path(&mut self) -> Field {
@@ -467,7 +506,7 @@ impl Make<'_> {
             0 => Field::Null,
             1 => Field::Bytes(
                 self.0
-                    .of(&[&b"/a/\xc3"[..], b"/\xff", b"/\xed\xa0\x80"])
+                    .of(&[&b"/a/\xc3"[..], b"/\xff", b"/a\xed\xa0", SURROGATES])
                     .to_vec(),
             ),
             2..8 => Field::Text(self.0.of(&ODD_PATHS).into()),
@@ -562,6 +601,9 @@ impl Make<'_> {
             (Some("digest"), Some(":x")),
             (Some("digest"), Some("x:")),
             (Some("digest"), Some("x:y:z")),
+            (Some("digest"), Some("x:y::")),
+            (Some("digest"), Some(":y:")),
+            (Some("digest"), Some("x:y\nz\u{2028}:")),
             (Some("digest"), Some("\u{1F600}:x")),
             (Some("ip"), Some("127.0.0.1")),
             (Some("ip"), Some("127.0.0.0/8")),
@@ -570,6 +612,9 @@ impl Make<'_> {
             (Some("ip"), Some("10.0.0.1/33")),
             (Some("ip"), Some("::1")),
             (Some("ip"), Some("10.0.1")),
+            (Some("ip"), Some("127.-0.0.\u{661}")),
+            (Some("ip"), Some("10.0.0.1/-0")),
+            (Some("ip"), Some("10.0.0.1/")),
             (Some("sasl"), Some("x")),
             (Some("super"), Some("")),
             (Some("world"), None),

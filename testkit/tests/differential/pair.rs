@@ -7,6 +7,7 @@ use homing_protocol::op;
 use homing_testkit::{FakeServer, ServerConfig, real};
 
 use crate::dialect;
+use crate::generate;
 use crate::known::Tally;
 use crate::program::{Body, Field, Program, What};
 use crate::side::{SUPER_DIGEST, Side};
@@ -65,12 +66,15 @@ impl Pair {
 
     /// A program without what these servers leave to chance: an operation that they do not know is
     /// refused without waiting for its turn, and what comes with it may be heard or not. Nor with
-    /// what an old one never answers.
+    /// what an old one never answers, or dies of.
     pub(crate) fn tame(&self, mut program: Program) -> Program {
         let mut is_alone = true;
         for act in program.0.iter_mut().rev() {
             if self.config.version.starts_with("3.4.") {
                 tame_null(&mut act.what);
+            }
+            if self.config.quotas_are_soft {
+                tame_limits(&mut act.what);
             }
             let What::Request(request) = &mut act.what else {
                 continue;
@@ -155,6 +159,30 @@ fn tame_null(what: &mut What) {
             }
         }
         _ => {}
+    }
+}
+
+/// Lets what is written into the nodes of a quota make sense.
+fn tame_limits(what: &mut What) {
+    let What::Request(request) = what else {
+        return;
+    };
+    let writes: Vec<&mut Vec<Field>> = match &mut request.body {
+        Body::Fields(fields) => vec![fields],
+        Body::Ops(ops) => ops.iter_mut().map(|(_, fields)| fields).collect(),
+    };
+    let is_quotas = |path: &str| path.ends_with("_limits") || path.ends_with("_stats");
+    let makes_sense = |data: &Field| {
+        let mut limits = generate::LIMITS.iter();
+        limits.any(|limits| *data == Field::Text((*limits).into()))
+    };
+    for fields in writes {
+        if let [Field::Text(path), data, _, ..] = &mut fields[..]
+            && is_quotas(path)
+            && !makes_sense(data)
+        {
+            *data = Field::Text(generate::LIMITS[0].into());
+        }
     }
 }
 
