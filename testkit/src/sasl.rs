@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use homing_protocol::digest_md5::{Challenge, Response};
+use homing_protocol::digest_md5::{Challenge, DigestError, Response};
 use homing_protocol::{ErrorCode, Reader, ReplyHeader};
 
 use crate::journal::CloseReason;
@@ -12,6 +12,10 @@ use crate::reply::Reply;
 use crate::server::{ConnectionId, Server};
 
 /// Whom SASL lets in; see [`ServerConfig::sasl`](crate::ServerConfig::sasl).
+///
+/// One fault of a real 3.8.0 server is left out: it takes a user that it does not know for the one
+/// that it knows and heard of last, and lets him in, as who he says that he is, if he has that
+/// one's password. Here nobody gets in whom nobody knows.
 ///
 /// ```
 /// use homing_testkit::{FakeServer, SaslConfig};
@@ -60,6 +64,13 @@ impl fmt::Debug for SaslConfig {
     }
 }
 
+/// The longest token that Java's library reads, in bytes; a longer one is refused, and counts as if
+/// it had not been there.
+const TOKEN_LEN_MAX: usize = 4096;
+
+/// A token at which a real server stumbles, so that it answers nothing.
+struct Stumble;
+
 /// How far a connection has come with it.
 #[derive(Debug, Default)]
 pub(crate) enum Exchange {
@@ -85,6 +96,7 @@ impl Server {
             return self.answer_token(connection, xid, Ok(None));
         };
         let answer = match &known.sasl {
+            _ if token.len() > TOKEN_LEN_MAX => None,
             Exchange::New => {
                 let challenge = Challenge::of_zookeeper(&nonce(config.seed, connection));
                 let token = challenge.token();
@@ -94,6 +106,9 @@ impl Server {
             Exchange::Challenged(challenge) => {
                 let name_and_proof = accept(config, challenge, &token);
                 known.sasl = Exchange::Over;
+                let Ok(name_and_proof) = name_and_proof else {
+                    return self.close_because(connection, CloseReason::BadRequest);
+                };
                 name_and_proof.map(|(name, mut proof)| {
                     let is_super = config.super_user.as_deref() == Some(name.as_str());
                     Arc::make_mut(&mut known.identities).add_sasl(&name, is_super);
@@ -103,7 +118,7 @@ impl Server {
                     proof
                 })
             }
-            Exchange::Over => return self.close_because(connection, CloseReason::BadRequest),
+            Exchange::Over => None,
         };
         let refusal = match answer {
             Some(_) => None,
@@ -148,11 +163,20 @@ impl Server {
 }
 
 /// The user's name and what proves that the server knows the password, if the client does.
-fn accept(config: &SaslConfig, challenge: &Challenge, token: &[u8]) -> Option<(String, Vec<u8>)> {
-    let response = Response::parse(token).ok()?;
-    let password = config.users.get(&response.user)?;
-    let proof = response.verify(challenge, password)?.token();
-    Some((response.user, proof))
+fn accept(
+    config: &SaslConfig,
+    challenge: &Challenge,
+    token: &[u8],
+) -> Result<Option<(String, Vec<u8>)>, Stumble> {
+    let response = match Response::parse(token) {
+        Ok(response) if response.user.is_empty() => return Err(Stumble),
+        Ok(response) => response,
+        Err(DigestError::Malformed(_)) => return Err(Stumble),
+        Err(_) => return Ok(None),
+    };
+    let password = config.users.get(&response.user);
+    let proof = password.and_then(|password| response.verify(challenge, password));
+    Ok(proof.map(|proof| (response.user, proof.token())))
 }
 
 /// Something that a client has not seen before.

@@ -174,10 +174,79 @@ fn lives(address: SocketAddr) -> Vec<(&'static str, Vec<Said>)> {
     said.push(raw.sasl(Some(&token)));
     lives.push(("the response to another challenge", said));
 
+    lives.extend(changed(address));
+    lives.extend(too_many_and_too_long(address));
+
     // The client that does not try is let in all the same, and so is one that gave up.
     let mut raw = connect();
     let said = vec![raw.sasl(Some(b"")), raw.request(-2, 11, b"")];
     lives.push(("requests in the middle", said));
+    lives
+}
+
+/// What is made of a right response that says something more, or less, or says it otherwise.
+fn changed(address: SocketAddr) -> Vec<(&'static str, Vec<Said>)> {
+    let rows: [(&str, &str, &str); 16] = [
+        ("charset=utf-8", "", "no charset"),
+        ("utf-8", "\"utf-8\"", "a charset in quotes"),
+        ("utf-8", "latin1", "another charset"),
+        ("utf-8", "UTF-8", "a charset in capitals"),
+        ("nc=00000001,", "", "no count"),
+        ("nc=00000001", "nc=x", "a count that is none"),
+        ("nc=00000001", "nonce-count=x", "the same by its other name"),
+        ("nc=00000001", "nonce-count=2", "another count"),
+        ("qop=auth", "qop=auth,abc", "a name at the end"),
+        ("qop=auth", "qop=auth,a=b=c", "a value with a sign"),
+        ("qop=auth", "qop=auth,a=", "no value at the end"),
+        ("qop=auth", "qop=auth,maxbuf=1", "a size twice"),
+        (",", " ", "spaces in place of commas"),
+        ("65536", "abc", "a size that is none"),
+        ("65536", "-1", "a size below zero"),
+        ("username=\"bob\"", "username=\"\"", "nobody's name"),
+    ];
+    let change = |(from, to, what)| {
+        let mut raw = Raw::connect(address);
+        let challenge = raw.sasl(Some(b""));
+        let token = String::from_utf8(raw.respond("bob", "secret")).unwrap();
+        assert!(token.contains(from), "{token}");
+        let said = raw.sasl(Some(token.replace(from, to).as_bytes()));
+        match said {
+            Said::Proof => assert_eq!(raw.who_am_i(), ["ip:127.0.0.1", "sasl:bob"]),
+            _ => assert!(raw.is_closed(), "{what}"),
+        }
+        (what, vec![challenge, said])
+    };
+    rows.map(change).into()
+}
+
+/// Tokens behind the last one, and tokens of more than 4,096 bytes.
+fn too_many_and_too_long(address: SocketAddr) -> Vec<(&'static str, Vec<Said>)> {
+    let long = |len: usize| vec![b'a'; len];
+    let mut raw = Raw::connect(address);
+    let said = vec![raw.sasl(Some(&long(4096)))];
+    let mut lives = vec![("a long first token", said)];
+
+    let mut raw = Raw::connect(address);
+    let said = vec![raw.sasl(Some(&long(4097)))];
+    assert!(raw.is_closed());
+    lives.push(("a first token that is too long", said));
+
+    for len in [4096, 4097] {
+        let mut raw = Raw::connect(address);
+        let mut said = vec![raw.sasl(Some(b""))];
+        let mut token = raw.respond("bob", "secret");
+        token.extend(b",x=");
+        token.resize(len, b'a');
+        said.push(raw.sasl(Some(&token)));
+        lives.push(("a long second token", said));
+    }
+
+    let mut raw = Raw::connect(address);
+    let mut said = vec![raw.sasl(Some(b""))];
+    let token = raw.respond("bob", "secret");
+    said.extend([raw.sasl(Some(&token)), raw.sasl(Some(b""))]);
+    assert!(raw.is_closed());
+    lives.push(("a token behind the last one", said));
     lives
 }
 
@@ -206,6 +275,10 @@ fn both_servers_answer_tokens_alike() {
     let expected = [Said::Challenge, Said::Proof];
     assert_eq!(of_fake[0].1, expected);
     assert_eq!(of_fake[3].1, [Said::Challenge, Said::Null(-115)]);
+    let said = |what| of_fake.iter().find(|life| life.0 == what).unwrap().1[1].clone();
+    assert_eq!(said("no count"), Said::Proof);
+    assert_eq!(said("another charset"), Said::Null(-115));
+    assert_eq!(said("a size that is none"), Said::Nothing);
     if let Some(real) = real(|builder| builder) {
         let of_real = lives(real.addr());
         for (of_fake, of_real) in of_fake.iter().zip(&of_real) {
@@ -228,6 +301,24 @@ fn both_servers_let_everybody_in_who_fails() {
         let token = raw.respond("bob", "wrong");
         assert_eq!(raw.sasl(Some(&token)), Said::Null(0));
         assert_eq!(raw.who_am_i(), ["ip:127.0.0.1"]);
+        assert_eq!(raw.sasl(Some(b"")), Said::Null(0));
+
+        // What is too long has not been there, and what comes behind the last token does not
+        // matter.
+        let mut raw = Raw::connect(address);
+        assert_eq!(raw.sasl(Some(&[0; 4097])), Said::Null(0));
+        assert_eq!(raw.sasl(Some(b"")), Said::Challenge);
+        assert_eq!(raw.sasl(Some(&[0; 4097])), Said::Null(0));
+        let token = raw.respond("bob", "secret");
+        assert_eq!(raw.sasl(Some(&token)), Said::Proof);
+        assert_eq!(raw.sasl(Some(&token)), Said::Null(0));
+        assert_eq!(raw.who_am_i(), ["ip:127.0.0.1", "sasl:bob"]);
+
+        // Where a real server stumbles, it does not ask whether it may let somebody in.
+        let mut raw = Raw::connect(address);
+        assert_eq!(raw.sasl(Some(b"")), Said::Challenge);
+        let token = raw.respond("", "secret");
+        assert_eq!(raw.sasl(Some(&token)), Said::Nothing);
     }
 }
 
