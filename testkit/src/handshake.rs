@@ -20,6 +20,7 @@ impl Server {
         if !self.is_serving() {
             return self.close_because(connection, CloseReason::NoQuorum);
         }
+        self.totals.handshakes += 1;
         let is_read_only = self.is_read_only_at(connection);
         let verdict = match is_read_only {
             true => self.judge(&request),
@@ -37,13 +38,13 @@ impl Server {
         if matches!(verdict, Verdict::Refuse) {
             return self.refuse_read_only(connection);
         }
-        self.totals.handshakes += 1;
         let wanted = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let timeout = self.config.session_timeout(wanted);
         let session_id = match self.config.sessions_are_not_resumed {
             true => 0,
             false => request.session_id,
         };
+        self.totals.returns += u64::from(session_id != 0);
         let session = match session_id {
             0 if is_read_only => Some(self.begin_local_session(now, connection, timeout)),
             0 if self.replica.is_some() => {

@@ -121,7 +121,8 @@ impl Server {
         reply: Reply,
     ) {
         let header = self.note_answered(connection, xid, result);
-        self.reply(connection, header, reply);
+        let len = self.reply(connection, header, reply);
+        self.totals.count_response(xid, len);
     }
 
     /// The same, with whatever stands in the body even behind an error.
@@ -133,7 +134,8 @@ impl Server {
         reply: Reply,
     ) {
         let header = self.note_answered(connection, xid, result);
-        self.reply_whole(connection, header, reply);
+        let len = self.reply_whole(connection, header, reply);
+        self.totals.count_response(xid, len);
     }
 
     /// Counts an answer, and says what stands before it.

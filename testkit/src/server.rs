@@ -296,22 +296,25 @@ impl Server {
         if let (Stage::Fresh(_), Some(word)) =
             (stage, words::find(input, &self.config.unknown_words))
         {
-            self.count_received(now, connection, word.len());
+            self.count_received(now, connection, words::LEN);
             self.answer_word(now, connection, word, input);
             return true;
         }
         match frame::split(input, self.config.request_len_max) {
             Ok(None) => return false,
-            Ok(Some(frame)) if !frame.is_empty() => {
+            Ok(Some(frame)) => {
                 self.count_received(now, connection, frame::LENGTH_LEN + frame.len());
                 match stage {
+                    _ if frame.is_empty() => {
+                        self.close_because(connection, CloseReason::BadFrame);
+                    }
                     Stage::Fresh(_) => self.handshake(now, connection, &frame),
                     Stage::Opening => self.hold_back(connection, frame),
                     Stage::Attached(session) => self.process(now, connection, session, &frame),
                 }
             }
             // Nothing is said to somebody whose frames cannot be told apart.
-            Ok(Some(_)) | Err(_) => self.close_because(connection, CloseReason::BadFrame),
+            Err(_) => self.close_because(connection, CloseReason::BadFrame),
         }
         true
     }
@@ -327,7 +330,8 @@ impl Server {
     /// The peer is gone. Its session goes on without it until it expires.
     pub fn handle_disconnected(&mut self, now: Now, connection: ConnectionId) {
         self.begin(now);
-        self.forget(connection, CloseReason::Disconnected);
+        let is_known = self.forget(connection, CloseReason::Disconnected);
+        self.totals.dropped += u64::from(is_known);
     }
 
     /// Time has passed: sessions expire, nodes are reaped, and connections without a handshake
@@ -341,6 +345,7 @@ impl Server {
         }
         while let Some(session) = self.next_expired(now) {
             self.expire_session(now, session);
+            self.totals.expired += 1;
         }
         self.reap(now);
     }

@@ -3,7 +3,7 @@
 //! Nothing here has a say in what is answered. It is what four-letter words show.
 
 use homing_protocol::frame::LENGTH_LEN;
-use homing_protocol::{ReplyHeader, op};
+use homing_protocol::{ErrorCode, EventType, ReplyHeader, op, xid};
 
 use crate::operation::{is_transaction, is_write};
 use crate::reply;
@@ -75,15 +75,19 @@ impl Traffic {
         self.current = op;
     }
 
-    /// It has been answered. Says which it was.
-    pub(crate) fn answered(&mut self, header: ReplyHeader) -> i32 {
+    /// It has been answered. Says whether it was a transaction.
+    pub(crate) fn answered(&mut self, header: ReplyHeader) -> bool {
+        // Unlike other writes it is read before it takes a number, and is called by its name then.
+        let is_unread =
+            self.current == op::RECONFIG && header.err == ErrorCode::MarshallingError.code();
         let operation = match self.current {
-            // A multi tells its own failure.
-            op if header.err != 0 && is_write(op) && op != op::MULTI => "NA",
+            op::RECONFIG if is_unread => "RECO",
+            // A multi that has failed says so in its body.
+            op if header.err != 0 && is_write(op) => "NA",
             op => operation(op),
         };
         self.note(operation, header.xid, header.zxid);
-        self.current
+        is_transaction(self.current) && !is_unread
     }
 
     /// A session has begun.
@@ -123,10 +127,67 @@ pub(crate) struct Totals {
     pub(crate) received_bytes: u64,
     pub(crate) sent: u64,
     pub(crate) sizes: Option<Sizes>,
+    /// Handshakes that could be read, and those among them that went for an old session.
     pub(crate) handshakes: u64,
+    pub(crate) returns: u64,
+    /// Connections that the peer has ended.
+    pub(crate) dropped: u64,
+    /// Sessions whose time was over.
+    pub(crate) expired: u64,
+    /// How long replies to requests were, and notifications, without their frames' own lengths.
+    pub(crate) response_bytes: u64,
+    pub(crate) notice_bytes: u64,
+    pub(crate) told: Told,
     pub(crate) rejected: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+}
+
+/// How many connections were told of each change, by its kind.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) created: Summary,
+    pub(crate) deleted: Summary,
+    pub(crate) data_changed: Summary,
+    pub(crate) children_changed: Summary,
+}
+
+impl Told {
+    /// So many are about to be told.
+    pub(crate) fn count(&mut self, kind: EventType, connections: usize) {
+        let summary = match kind {
+            EventType::NodeCreated => &mut self.created,
+            EventType::NodeDeleted => &mut self.deleted,
+            EventType::NodeDataChanged => &mut self.data_changed,
+            EventType::NodeChildrenChanged => &mut self.children_changed,
+            _ => return,
+        };
+        // What nobody watches is not measured.
+        if connections > 0 {
+            summary.add(i64::try_from(connections).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What there is to say of some figures; all zero where there are none.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Summary {
+    pub(crate) count: i64,
+    pub(crate) sum: i64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+}
+
+impl Summary {
+    fn add(&mut self, figure: i64) {
+        self.min = match self.count {
+            0 => figure,
+            _ => self.min.min(figure),
+        };
+        self.max = self.max.max(figure);
+        self.count += 1;
+        self.sum += figure;
+    }
 }
 
 /// How long replies were, without their frames' own lengths.
@@ -145,11 +206,13 @@ impl Totals {
 
     pub(crate) fn count_sent(&mut self, frame: &[u8]) {
         self.sent += 1;
-        if reply::xid(frame).is_none_or(|xid| xid == 0) {
-            // Nobody looks at the sizes of handshakes and of answers to words.
-            return;
-        }
         let len = frame.len().saturating_sub(LENGTH_LEN);
+        match reply::xid(frame) {
+            // Nobody looks at the sizes of handshakes and of answers to words.
+            None | Some(0) => return,
+            Some(xid::NOTIFICATION) => self.notice_bytes += len as u64,
+            Some(_) => {}
+        }
         let before = self.sizes.unwrap_or(Sizes {
             last: len,
             min: len,
@@ -162,9 +225,17 @@ impl Totals {
         });
     }
 
+    /// A request was answered, with a frame of so many bytes. Pings are left out, on a real server
+    /// too.
+    pub(crate) fn count_response(&mut self, xid: i32, frame_len: usize) {
+        if xid != xid::PING {
+            self.response_bytes += frame_len.saturating_sub(LENGTH_LEN) as u64;
+        }
+    }
+
     /// A request was answered.
-    pub(crate) fn count_handled(&mut self, op: i32) {
-        match is_transaction(op) {
+    pub(crate) fn count_handled(&mut self, is_transaction: bool) {
+        match is_transaction {
             true => self.writes += 1,
             false => self.reads += 1,
         }

@@ -136,6 +136,8 @@ pub(crate) struct Tree {
     /// In boxes, so that a table which has grown too large for its nodes has only pointers twice.
     nodes: Map<Arc<str>, Box<Node>>,
     ephemerals: BTreeMap<i64, BTreeSet<Arc<str>>>,
+    /// Sessions of which all ephemeral nodes were deleted one by one.
+    former_owners: BTreeSet<i64>,
     /// Containers and nodes with a time to live.
     reapable: BTreeSet<Arc<str>>,
     pub(crate) quotas: Quotas,
@@ -181,6 +183,7 @@ impl Tree {
                 .map(|(path, node)| (path.into(), Box::new(node)))
                 .collect(),
             ephemerals: BTreeMap::new(),
+            former_owners: BTreeSet::new(),
             reapable: BTreeSet::new(),
             quotas: Quotas::new(config),
             open: Arc::new([Acl::open()]),
@@ -224,6 +227,21 @@ impl Tree {
     /// All ephemeral nodes, by session.
     pub(crate) fn all_ephemerals(&self) -> &BTreeMap<i64, BTreeSet<Arc<str>>> {
         &self.ephemerals
+    }
+
+    /// The same with those that have none any more: a real server remembers who had any.
+    pub(crate) fn owners(&self) -> BTreeMap<i64, Vec<&str>> {
+        let former = self.former_owners.iter();
+        let mut owners: BTreeMap<_, Vec<_>> = former.map(|it| (*it, Vec::new())).collect();
+        for (session, paths) in &self.ephemerals {
+            owners.insert(*session, paths.iter().map(|path| &**path).collect());
+        }
+        owners
+    }
+
+    /// A session is over.
+    pub(crate) fn forget_owner(&mut self, session: i64) {
+        self.former_owners.remove(&session);
     }
 
     /// How many bytes paths and data have together.
@@ -312,6 +330,11 @@ impl Tree {
         let (parent, name) = path::split(path)?;
         let (path, node) = self.nodes.remove_entry(path)?;
         self.unindex(&path, node.kind);
+        if let Kind::Ephemeral(session) = node.kind
+            && !self.ephemerals.contains_key(&session)
+        {
+            self.former_owners.insert(session);
+        }
         let parent = self.get_mut(parent)?;
         parent.children.remove(name);
         let parent_pzxid = std::mem::replace(&mut parent.pzxid, zxid);

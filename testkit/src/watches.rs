@@ -12,6 +12,7 @@ use homing_protocol::{Acl, ErrorCode, EventType};
 use crate::config::ServerConfig;
 use crate::path;
 use crate::server::ConnectionId;
+use crate::traffic::Told;
 use crate::tree::Map;
 
 /// How long a watch lasts and how far it reaches.
@@ -234,11 +235,12 @@ impl Watches {
         connections.map(|(id, paths)| (*id, paths)).collect()
     }
 
-    /// Triggers what a change triggers, and calls `notify` once for each notification. A watch is
+    /// Triggers what a change triggers, counts who is told, and calls `notify` once for each notification. A watch is
     /// spent whether or not its connection may be told.
     pub(crate) fn trigger(
         &mut self,
         change: &Change,
+        count: &mut Told,
         mut notify: impl FnMut(ConnectionId, &Notice<'_>),
     ) {
         if self.data.paths.is_empty() && self.child.paths.is_empty() {
@@ -258,20 +260,22 @@ impl Watches {
         };
         let notice = Notice { kind, path, acl };
         let told = self.data.trigger(path, kind);
+        count.count(kind, told.len());
         let also = match what {
             What::Deleted => self.child.trigger(path, kind),
             What::Created | What::DataChanged => BTreeSet::new(),
         };
+        // Whoever is in both tables counts twice, and is told once.
+        count.count(kind, also.len());
         told.iter()
             .chain(also.difference(&told))
             .for_each(|&who| notify(who, &notice));
         if let Some(acl) = parent_acl {
             let (kind, path) = (EventType::NodeChildrenChanged, parent(path));
             let notice = Notice { kind, path, acl };
-            self.child
-                .trigger(path, kind)
-                .into_iter()
-                .for_each(|who| notify(who, &notice));
+            let told = self.child.trigger(path, kind);
+            count.count(kind, told.len());
+            told.into_iter().for_each(|who| notify(who, &notice));
         }
     }
 }
@@ -281,7 +285,8 @@ impl Watches {
 struct Table {
     /// No set of modes is empty.
     paths: Map<String, BTreeMap<ConnectionId, Modes>>,
-    /// The same, the other way round.
+    /// The same, the other way round. Whoever had any stays here until it is gone, though its set
+    /// be empty: four-letter words show it.
     connections: Map<ConnectionId, BTreeSet<String>>,
     /// How many entries are recursive. While there are none, ancestors need no look.
     recursive: usize,
@@ -341,8 +346,7 @@ impl Table {
     }
 
     fn remove_connection(&mut self, connection: ConnectionId) {
-        let paths = self.connections.get(&connection).cloned();
-        for path in paths.unwrap_or_default() {
+        for path in self.connections.remove(&connection).unwrap_or_default() {
             self.remove(&path, connection, Modes::ALL);
         }
     }
@@ -356,9 +360,6 @@ impl Table {
         }
         if let Some(paths) = self.connections.get_mut(&connection) {
             paths.remove(path);
-            if paths.is_empty() {
-                self.connections.remove(&connection);
-            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Answers are those of a 3.8.0 server, line by line, with the same names in the same order. What
 //! only a JVM, a disk or a quorum could tell is zero, or says that it is not there. Requests are
-//! answered at once, so that all latencies are zero too.
+//! answered at once, so that all latencies are zero too. `dump` leaves out the times at which nothing
+//! expires any more, which a real server lists until they are over.
 
 mod dump;
 mod metrics;
@@ -19,6 +20,12 @@ const KNOWN: [&[u8; 4]; 18] = [
     b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr",
     b"ruok", b"srst", b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
 ];
+
+/// What telnet sends when it is interrupted, and its name among the words.
+const TELNET_CLOSE: (&[u8; 4], &str) = (b"\xff\xf4\xff\xfd", "telnet close");
+
+/// How many bytes each of them has.
+pub(crate) const LEN: usize = 4;
 
 /// A real server writes its answers in pieces of so many bytes, and counts each.
 const PIECE: usize = 8192;
@@ -73,9 +80,12 @@ impl Default for About {
 
 /// The word at the front of what a fresh connection sent.
 pub(crate) fn find(input: &[u8], unknown: &[String]) -> Option<&'static str> {
-    let word = input.first_chunk()?;
-    let known = KNOWN.iter().find(|known| **known == word)?;
-    let known = std::str::from_utf8(*known).ok()?;
+    let word: &[u8; LEN] = input.first_chunk()?;
+    let known = match KNOWN.iter().find(|known| **known == word) {
+        Some(known) => std::str::from_utf8(*known).ok()?,
+        None if word == TELNET_CLOSE.0 => TELNET_CLOSE.1,
+        None => return None,
+    };
     (!unknown.iter().any(|unknown| unknown == known)).then_some(known)
 }
 
@@ -89,7 +99,9 @@ impl Server {
         input: &[u8],
     ) {
         let answer = if self.is_listed(word) {
-            self.obey(word, input);
+            if self.obey(word, input).is_none() {
+                return self.close_because(connection, CloseReason::Word(word));
+            }
             View::new(self, now, connection).answer(word)
         } else if self.config.unlisted_words_are_ignored {
             String::new()
@@ -115,27 +127,24 @@ impl Server {
         is_needed || listed.any(|listed| listed == word || listed == "*")
     }
 
-    /// Does what a word asks for, as three of them do.
-    fn obey(&mut self, word: &str, input: &[u8]) {
+    /// Does what a word asks for, as three of them do. `None` if a real server stumbles over it.
+    fn obey(&mut self, word: &str, input: &[u8]) -> Option<()> {
         match word {
             "srst" => self.totals = Default::default(),
             "crst" => {
                 let connections = self.connections.values_mut();
                 connections.for_each(|connection| connection.traffic.reset());
             }
-            "stmk" => {
-                if let Some(mask) = mask(input) {
-                    self.about.trace_mask = mask;
-                }
-            }
+            "stmk" => self.about.trace_mask = mask(input)?,
             _ => {}
         }
+        Some(())
     }
 }
 
-/// What stands behind `stmk`.
+/// What stands behind `stmk`, and has to be there with it.
 fn mask(input: &[u8]) -> Option<i64> {
-    let bytes = input.get(4..)?.first_chunk()?;
+    let bytes = input.get(LEN..)?.first_chunk()?;
     Some(i64::from_be_bytes(*bytes))
 }
 
@@ -164,6 +173,8 @@ impl<'a> View<'a> {
             "ruok" => write!(text, "imok"),
             "envi" => self.envi(&mut text),
             "gtmk" | "stmk" => write!(text, "{}", self.server.about.trace_mask),
+            // It is closed, as a frame of such a length is.
+            "telnet close" => Ok(()),
             "isro" if !self.server.is_serving() => write!(text, "null"),
             _ if !self.server.is_serving() => writeln!(text, "{NOT_SERVING}"),
             "isro" => write!(text, "{}", if self.is_read_only { "ro" } else { "rw" }),

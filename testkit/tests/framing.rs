@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use homing_protocol::{CreateMode, Empty, op};
 use support::{Raw, Rig};
 
@@ -274,6 +276,22 @@ fn only_srvr_is_answered_unless_others_are_allowed() {
     assert_eq!(ask(&mut rig, b"isro"), ("rw".into(), true));
     assert!(ask(&mut rig, b"stat").0.contains("not in the whitelist"));
     assert!(ask(&mut rig, b"srvr").0.contains("Mode: standalone"));
+}
+
+#[test]
+fn mntr_counts_whose_time_was_over_and_who_hung_up() {
+    let mut rig = Rig::with(|config| config.four_letter_words = vec!["mntr".into()]);
+    let gone = rig.peer();
+    rig.peer();
+    rig.server.handle_disconnected(rig.now, gone.connection);
+    rig.advance(Duration::from_secs(60));
+    let (mntr, _) = ask(&mut rig, b"mntr");
+    for line in [
+        "\nzk_connection_drop_count\t1\n",
+        "\nzk_stale_sessions_expired\t2\n",
+    ] {
+        assert!(mntr.contains(line), "{line:?} is missing in {mntr}");
+    }
 }
 
 #[test]

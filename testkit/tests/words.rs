@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use homing_protocol::{Acl, Create, CreateMode, Empty, GetChildren, op, xid};
+use homing_protocol::{Acl, ConnectRequest, Create, CreateMode, Empty, GetChildren, op, xid};
 use homing_testkit::{FakeServer, ServerMode, real};
 use support::socket::{Client, ask, read_frame};
 use support::{create_body, delete_body, exists_body, new_session, request_frame};
@@ -46,7 +46,7 @@ fn real() -> Option<real::ZooKeeper> {
 }
 
 /// Sessions with something to tell of, on a server that has counted nothing before.
-fn sessions(address: SocketAddr) -> [Client; 4] {
+fn sessions(address: SocketAddr) -> [Client; 6] {
     ask(address, "srst");
     let mut first = connect(address, 300_000);
     create(&mut first, "/a", b"hello", CreateMode::Persistent);
@@ -76,13 +76,24 @@ fn sessions(address: SocketAddr) -> [Client; 4] {
     fourth
         .call(op::EXISTS, &exists_body("/nope", false))
         .unwrap();
-    [first, second, third, fourth]
+    // It had a watch, and an ephemeral node.
+    create(&mut fourth, "/gone", b"", CreateMode::Ephemeral);
+    fourth.get("/gone", true).unwrap();
+    fourth.call(op::DELETE, &delete_body("/gone")).unwrap();
+    // What cannot be read is no operation, but for one.
+    let mut fifth = connect(address, 340_000);
+    fifth.call(op::MULTI, &Empty).unwrap();
+    let mut sixth = connect(address, 350_000);
+    sixth.call(op::RECONFIG, &Empty).unwrap();
+    // An empty frame is one as well.
+    assert_eq!(ask(address, [0; 4]), "");
+    [first, second, third, fourth, fifth, sixth]
 }
 
 /// A server under comparison.
 struct Server {
     address: SocketAddr,
-    clients: [Client; 4],
+    clients: [Client; 6],
 }
 
 impl Server {
@@ -106,7 +117,7 @@ impl Server {
 
     fn mask(&self, line: &str) -> String {
         let mut line = line.to_owned();
-        for (name, client) in ["first", "second", "third", "fourth"]
+        for (name, client) in ["first", "second", "third", "fourth", "fifth", "sixth"]
             .iter()
             .zip(&self.clients)
         {
@@ -140,12 +151,15 @@ fn mask_number(line: &str, label: &str) -> String {
     format!("{front}{label}{rest}")
 }
 
-/// A real server counts a reply a moment after it has sent it.
+/// A real server counts a reply a moment after it has sent it, and both may take a moment to see that
+/// a client is gone.
 fn wait_for_counts(fake: &Server, real: &Server) {
     let give_up = Instant::now() + Duration::from_secs(20);
     loop {
         let (fake, real) = (fake.ask("cons"), real.ask("cons"));
-        if fake == real {
+        // Who asks is there as well.
+        let are_gone = fake.matches("recved=").count() == 7;
+        if fake == real && are_gone {
             return;
         }
         assert!(Instant::now() < give_up, "{fake}\n{real}");
@@ -183,7 +197,29 @@ fn every_word_is_answered_as_a_real_server_answers_it() {
     }
     for server in [&fake, &real] {
         assert_eq!(ask(server.address, "stmk\0\0\0\0\0\0\x01\x2c"), "300");
+        assert_eq!(ask(server.address, "stmk"), "");
+        assert_eq!(ask(server.address, "stmk\0\0\0\0\0\0\x01"), "");
         assert_eq!(ask(server.address, "gtmk"), "300");
+        assert_eq!(ask(server.address, TELNET_CLOSE), "");
+    }
+}
+
+/// What telnet sends when it is interrupted.
+const TELNET_CLOSE: &[u8] = b"\xff\xf4\xff\xfd\x06";
+
+#[test]
+fn what_telnet_sends_is_a_word_that_can_be_unlisted() {
+    let fake = FakeServer::start();
+    let real = real::requirement().map(|_| {
+        let builder = real::ZooKeeper::builder().property("4lw.commands.whitelist", "conf");
+        builder.start().unwrap()
+    });
+    let addresses = [Some(fake.addr()), real.as_ref().map(real::ZooKeeper::addr)];
+    for address in addresses.into_iter().flatten() {
+        for (word, name) in [(TELNET_CLOSE, "telnet close"), (b"ruok", "ruok")] {
+            let expected = format!("{name} is not executed because it is not in the whitelist.\n");
+            assert_eq!(ask(address, word), expected);
+        }
     }
 }
 
@@ -209,7 +245,7 @@ fn settings_and_surroundings_have_the_names_that_a_real_server_has() {
 }
 
 /// What is measured, and has to be the same on both.
-const MEASURED: [&str; 23] = [
+const MEASURED: [&str; 30] = [
     "zk_server_state",
     "zk_ephemerals_count",
     "zk_num_alive_connections",
@@ -229,11 +265,52 @@ const MEASURED: [&str; 23] = [
     "zk_bytes_received_count",
     "zk_connection_request_count",
     "zk_connection_rejected",
+    "zk_connection_revalidate_count",
+    "zk_connection_drop_count",
+    "zk_stale_sessions_expired",
+    "zk_unsuccessful_handshake",
+    "zk_sessionless_connections_expired",
+    "zk_response_bytes",
+    "zk_watch_bytes",
     "zk_prep_processor_request_queued",
     "zk_sync_processor_request_queued",
     "zk_cnt_readlatency",
     "zk_cnt_updatelatency",
 ];
+
+/// Clients that are not there any more when they have been counted.
+fn come_and_go(address: SocketAddr) {
+    let old = ConnectRequest {
+        session_id: 77,
+        ..new_session(300_000)
+    };
+    Client::with(address, &old).unwrap().wait_for_end();
+    let ahead = ConnectRequest {
+        last_zxid_seen: 1 << 40,
+        ..new_session(300_000)
+    };
+    assert!(Client::with(address, &ahead).is_none());
+    // All are told of the data of one node, and two of its end, of whom one watches it twice.
+    let mut watchers = [(); 3].map(|()| connect(address, 360_000));
+    create(&mut watchers[0], "/seen", b"", CreateMode::Persistent);
+    for watcher in &mut watchers {
+        watcher.get("/seen", true).unwrap();
+    }
+    watchers[0].set("/seen", b"x").unwrap();
+    for watcher in &mut watchers[1..] {
+        read_frame(&mut watcher.socket).unwrap();
+    }
+    let (path, watch) = ("/seen".into(), true);
+    let children = GetChildren { path, watch };
+    for watcher in &mut watchers[1..] {
+        watcher.call(op::GET_CHILDREN, &children).unwrap();
+    }
+    watchers[1].get("/seen", true).unwrap();
+    watchers[0].call(op::DELETE, &delete_body("/seen")).unwrap();
+    for watcher in &mut watchers[1..] {
+        read_frame(&mut watcher.socket).unwrap();
+    }
+}
 
 #[test]
 fn mntr_has_all_the_names_of_a_real_server_and_its_figures() {
@@ -241,6 +318,9 @@ fn mntr_has_all_the_names_of_a_real_server_and_its_figures() {
     let fake_server = fake();
     let fake = Server::new(fake_server.addr());
     let real = Server::new(real_server.addr());
+    for server in [&fake, &real] {
+        come_and_go(server.address);
+    }
     wait_for_counts(&fake, &real);
     let [fake, real] = [&fake, &real].map(|server| {
         let lines = server.ask("mntr");
@@ -259,6 +339,13 @@ fn mntr_has_all_the_names_of_a_real_server_and_its_figures() {
     for name in MEASURED {
         assert_eq!(value(&fake, name), value(&real, name), "{name}");
     }
+    for kind in ["created", "deleted", "changed", "children"] {
+        for part in ["avg", "min", "max", "cnt", "sum"] {
+            let name = format!("zk_{part}_node_{kind}_watch_count");
+            assert_eq!(value(&fake, &name), value(&real, &name), "{name}");
+        }
+    }
+    assert_eq!(value(&fake, "zk_avg_node_deleted_watch_count"), "1.3333");
     // A fraction is one on both.
     for (fake, real) in fake.lines().zip(real.lines()).skip(2) {
         assert_eq!(fake.contains('.'), real.contains('.'), "{fake} {real}");

@@ -18,6 +18,7 @@ impl Server {
             connections,
             outputs,
             config,
+            totals,
             last_zxid,
             ..
         } = self;
@@ -31,7 +32,7 @@ impl Server {
         };
         let mut overwhelmed = Vec::new();
         for change in changes {
-            watches.trigger(change, |who, notice| {
+            watches.trigger(change, &mut totals.told, |who, notice| {
                 let known = connections.get_mut(&who).filter(|_| Some(who) != except);
                 let Some(known) = known.filter(|known| may_know(known, notice)) else {
                     return;
@@ -53,8 +54,14 @@ impl Server {
         self.send(connection, reply::notification(-1, kind, path));
     }
 
-    pub(crate) fn reply(&mut self, connection: ConnectionId, header: ReplyHeader, reply: Reply) {
-        self.send_and_keep(connection, reply.finish(header));
+    /// Sends a reply, and says how long its frame is.
+    pub(crate) fn reply(
+        &mut self,
+        connection: ConnectionId,
+        header: ReplyHeader,
+        reply: Reply,
+    ) -> usize {
+        self.send_and_keep(connection, reply.finish(header))
     }
 
     /// The same, with the body even behind an error.
@@ -63,15 +70,21 @@ impl Server {
         connection: ConnectionId,
         header: ReplyHeader,
         reply: Reply,
-    ) {
-        self.send_and_keep(connection, reply.finish_whole(header));
+    ) -> usize {
+        self.send_and_keep(connection, reply.finish_whole(header))
     }
 
-    fn send_and_keep(&mut self, connection: ConnectionId, (frame, room): (Bytes, BytesMut)) {
+    fn send_and_keep(
+        &mut self,
+        connection: ConnectionId,
+        (frame, room): (Bytes, BytesMut),
+    ) -> usize {
+        let len = frame.len();
         if room.capacity() > self.spare.capacity() {
             self.spare = room;
         }
         self.send(connection, frame);
+        len
     }
 
     /// A reply to be written behind those that were written before, in the same buffer.

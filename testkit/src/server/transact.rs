@@ -89,6 +89,7 @@ impl Server {
         }
         let paths: Vec<_> = self.tree.ephemerals(session).map(str::to_owned).collect();
         self.remove_nodes(now, &paths);
+        self.tree.forget_owner(session);
         Some(ended.connection)
     }
 

@@ -22,7 +22,7 @@ impl View<'_> {
         });
         sets(out, sessions)?;
 
-        let ephemerals = server.tree.all_ephemerals();
+        let ephemerals = server.tree.owners();
         writeln!(out, "ephemeral nodes dump:")?;
         writeln!(out, "Sessions with Ephemerals ({}):", ephemerals.len())?;
         for (session, paths) in ephemerals {

@@ -1,12 +1,14 @@
 //! `mntr`: the names of all that a 3.8.0 server measures, in its own order.
 //!
-//! Names that tell what paths are written and read (`…_per_namespace`) are left out: they count
+//! The hits and misses of the cache of responses, and the changes that were outstanding, are zero
+//! as if they were a JVM's: they tell how a real server works rather than what it does. Names that tell what paths are written and read (`…_per_namespace`) are left out: they count
 //! bytes as they lie on a disk.
 
 use std::fmt::{self, Write};
 
 use super::{ServerMode, View};
 use crate::path;
+use crate::traffic::Summary;
 
 /// What is so at the moment.
 const GAUGES: [&str; 24] = [
@@ -175,15 +177,29 @@ impl View<'_> {
             writeln!(out, "zk_{name}\t{value}")?;
         }
         for name in SUMMARIES {
-            summary(out, name, 0)?;
+            summary(out, name, self.summarized(name))?;
         }
         for name in DISTRIBUTIONS {
-            summary(out, name, self.measure(name))?;
+            let count = self.measure(name);
+            let all_zero = Summary::default();
+            summary(out, name, Summary { count, ..all_zero })?;
             for percentile in ["p50", "p95", "p99", "p999"] {
                 writeln!(out, "zk_{percentile}_{name}\t0")?;
             }
         }
         Ok(())
+    }
+
+    /// What is measured here, each time, of more than one figure.
+    fn summarized(&self, name: &str) -> Summary {
+        let told = &self.server.totals.told;
+        match name {
+            "node_created_watch_count" => told.created,
+            "node_deleted_watch_count" => told.deleted,
+            "node_changed_watch_count" => told.data_changed,
+            "node_children_watch_count" => told.children_changed,
+            _ => Summary::default(),
+        }
     }
 
     /// What is measured here; 0 for all the rest.
@@ -219,6 +235,11 @@ impl View<'_> {
             "bytes_received_count" => totals.received_bytes,
             "connection_request_count" => totals.handshakes,
             "connection_rejected" => totals.rejected,
+            "connection_revalidate_count" => totals.returns,
+            "connection_drop_count" => totals.dropped,
+            "stale_sessions_expired" => totals.expired,
+            "response_bytes" => totals.response_bytes,
+            "watch_bytes" => totals.notice_bytes,
             "prep_processor_request_queued" | "sync_processor_request_queued" => {
                 totals.reads + totals.writes
             }
@@ -276,11 +297,21 @@ const LEADER_GAUGES: [&str; 9] = [
     "min_proposal_size",
 ];
 
-/// `count` measurements, all of which were zero.
-fn summary(out: &mut String, name: &str, count: i64) -> fmt::Result {
-    writeln!(out, "zk_avg_{name}\t0.0")?;
-    writeln!(out, "zk_min_{name}\t0")?;
-    writeln!(out, "zk_max_{name}\t0")?;
+fn summary(out: &mut String, name: &str, summary: Summary) -> fmt::Result {
+    let Summary {
+        count,
+        sum,
+        min,
+        max,
+    } = summary;
+    // Four digits behind the point, of which there is always one.
+    let average = match count {
+        0 => 0.0,
+        _ => (sum as f64 / count as f64 * 1e4).round() / 1e4,
+    };
+    writeln!(out, "zk_avg_{name}\t{average:?}")?;
+    writeln!(out, "zk_min_{name}\t{min}")?;
+    writeln!(out, "zk_max_{name}\t{max}")?;
     writeln!(out, "zk_cnt_{name}\t{count}")?;
-    writeln!(out, "zk_sum_{name}\t0")
+    writeln!(out, "zk_sum_{name}\t{sum}")
 }

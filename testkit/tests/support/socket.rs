@@ -151,10 +151,10 @@ fn read_exact(socket: &mut TcpStream, into: &mut [u8]) -> Option<()> {
 }
 
 /// What a four-letter word brings; empty if nobody answers.
-pub fn ask(addr: SocketAddr, word: &str) -> String {
+pub fn ask(addr: SocketAddr, word: impl AsRef<[u8]>) -> String {
     let mut answer = String::new();
     if let Some(mut socket) = try_to_dial(addr) {
-        let _ = socket.write_all(word.as_bytes());
+        let _ = socket.write_all(word.as_ref());
         let _ = socket.read_to_string(&mut answer);
     }
     answer
