@@ -7,6 +7,7 @@ use homing_protocol::incoming::{self, AclEntry};
 use homing_protocol::{Acl, ErrorCode, Id, digest, permission};
 
 use crate::java;
+use crate::x509;
 
 /// How lists are checked, where servers differ.
 #[derive(Debug, Clone, Copy, Default)]
@@ -250,8 +251,7 @@ impl Identities {
         let name = entry.id.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let valid = match scheme {
             "world" => name == "anyone",
-            // Nearly: a real server reads the whole name.
-            "x509" => name.is_empty() || name.contains('='),
+            "x509" => x509::is_name(name),
             // Java splits at colons, and finds nothing behind those at the end.
             "digest" => name.trim_end_matches(':').matches(':').count() == 1,
             "sasl" => is_kerberos_name(name),

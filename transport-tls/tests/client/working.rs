@@ -111,12 +111,20 @@ async fn a_certificate_is_an_identity(backend: Backend, kind: Kind) {
     let eve = connect("eve").await;
     let error = eve.get("/bobs").await.unwrap_err();
     assert_eq!(error.code(), Some(homing::ErrorCode::NoAuth), "{error}");
-    // She can be named, too.
-    let mut both = Acl::creator_all();
-    (both.id.scheme, both.id.id) = ("x509".into(), "O=Homing,CN=eve".into());
-    bob.set_acl("/bobs", vec![entries[0].clone(), both])
-        .await
-        .unwrap();
+    // She can be named, too, and so can whoever has a name that Java reads.
+    let name = async |name: &str| {
+        let mut both = Acl::creator_all();
+        (both.id.scheme, both.id.id) = ("x509".into(), name.into());
+        let list = bob.set_acl("/bobs", vec![entries[0].clone(), both]);
+        list.await.map_err(|error| error.code())
+    };
+    for wrong in ["eve", "foo=bar", "CN=a,b", "CN=a,", "CN=\"a", "CN=#0401"] {
+        let error = name(wrong).await.unwrap_err();
+        assert_eq!(error, Some(homing::ErrorCode::InvalidAcl), "{wrong}");
+    }
+    for right in ["", "cn=a;O=\"b,c\"", "1.2.3=x", "O=Homing,CN=eve"] {
+        assert!(name(right).await.is_ok(), "{right}");
+    }
     assert_eq!(&eve.get("/bobs").await.unwrap().data[..], b"secret");
     bob.close().await.unwrap();
     eve.close().await.unwrap();
