@@ -298,13 +298,38 @@ impl<'a> SetWatches<'a> {
     }
 }
 
-/// Passes over the body of reconfig: servers and members that join, leave or stay, and the
-/// version of the configuration that is to be replaced.
-pub fn reconfig(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    reader.nullable_java_string("joiningServers")?;
-    reader.nullable_java_string("leavingServers")?;
-    reader.nullable_java_string("newMembers")?;
-    reader.i64("curConfigId").map(|_| ())
+/// The body of reconfig.
+///
+/// ```
+/// use homing_protocol::{Reader, incoming};
+/// let body = b"\xff\xff\xff\xff\0\0\0\x013\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+/// let body = bytes::Bytes::from_static(body);
+/// let change = incoming::Reconfig::read(&mut Reader::new(&body))?;
+/// assert_eq!((change.leaving.as_deref(), change.from_config), (Some("3"), -1));
+/// # Ok::<(), homing_protocol::DecodeError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconfig<'a> {
+    /// Servers that join, with commas between them.
+    pub joining: Option<Cow<'a, str>>,
+    /// The numbers of those that leave.
+    pub leaving: Option<Cow<'a, str>>,
+    /// All servers, in place of those that are there.
+    pub members: Option<Cow<'a, str>>,
+    /// The version of the configuration that is to be replaced, −1 for any.
+    pub from_config: i64,
+}
+
+impl<'a> Reconfig<'a> {
+    /// Reads the body of reconfig.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            joining: reader.nullable_java_string("joiningServers")?,
+            leaving: reader.nullable_java_string("leavingServers")?,
+            members: reader.nullable_java_string("newMembers")?,
+            from_config: reader.i64("curConfigId")?,
+        })
+    }
 }
 
 /// What stands before each operation of multi and multiRead: `Some` is its operation code,

@@ -637,7 +637,7 @@ fn requests() -> Vec<Case> {
         ),
         case(
             "reconfig",
-            |f| incoming::reconfig(&mut Reader::new(f)),
+            |f| incoming::Reconfig::read(&mut Reader::new(f)).map(drop),
             |w| {
                 for text in ["server.1=a:1:2", "2", ""] {
                     w.buffer(Allowed, text.as_bytes());

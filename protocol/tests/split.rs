@@ -345,11 +345,10 @@ proptest! {
         let [joining, leaving, members] = texts.each_ref().map(Option::as_deref);
         let body = request(&Reconfig { joining, leaving, members, from_config });
         let mut reader = Reader::new(&body);
-        for expected in [joining, leaving, members] {
-            let read = reader.nullable_string("text").unwrap();
-            prop_assert_eq!(read.as_deref(), expected);
-        }
-        prop_assert_eq!((reader.i64("id"), reader.remaining()), (Ok(from_config), 0));
+        let read = incoming::Reconfig::read(&mut reader).unwrap();
+        let texts = [&read.joining, &read.leaving, &read.members].map(Option::as_deref);
+        prop_assert_eq!(texts, [joining, leaving, members]);
+        prop_assert_eq!((read.from_config, reader.remaining()), (from_config, 0));
 
         let frame = answer(|out| {
             put_count(out, identities.len());

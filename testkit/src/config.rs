@@ -171,9 +171,14 @@ pub struct ServerConfig {
     /// multi that has one of them cannot be read. None by default; a server before 3.5 has none
     /// of 15 to 22 and of 103 to 107.
     pub unknown_operations: Vec<i32>,
-    /// Whether it may be asked for another configuration (`reconfigEnabled`). Off. With it on,
-    /// the answer is that of a server that stands alone.
+    /// Whether it may be asked for another configuration (`reconfigEnabled`). Off. With it on, a
+    /// server that stands alone says that it has no ensemble, and an [`Ensemble`] is changed.
+    ///
+    /// [`Ensemble`]: crate::Ensemble
     pub reconfig_enabled: bool,
+    /// Whether a single server stands alone (`standaloneEnabled`), so that an ensemble cannot be
+    /// left with one that has a vote. On.
+    pub standalone_enabled: bool,
     /// What is in `/zookeeper/config` from the start: empty as of a server that stands alone, or
     /// the text of an ensemble's configuration. It is for clients to read, and has no other
     /// effect.
@@ -282,6 +287,7 @@ impl Default for ServerConfig {
             unknown_is_not_answered: false,
             unknown_operations: Vec::new(),
             reconfig_enabled: false,
+            standalone_enabled: true,
             ensemble: String::new(),
             super_digest: None,
             sasl: None,

@@ -8,13 +8,17 @@
 mod election;
 mod history;
 mod member;
+mod membership;
+mod reconfig;
+mod server_line;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use homing_protocol::ErrorCode;
+use homing_protocol::{ErrorCode, op};
 
 use crate::config::ServerConfig;
 use crate::initial::{InitialTree, TreeError};
@@ -22,11 +26,13 @@ use crate::journal::CloseReason;
 use crate::replica::{Deed, Errand, Role};
 use crate::server::{ConnectionId, Now, Output, Server};
 use crate::sessions::Sessions;
-use crate::tree::Stamp;
+
+pub(crate) use membership::Membership;
 
 use election::Reign;
 use history::History;
 use member::Member;
+use membership::Part;
 
 /// What becomes of proposals that a leader could not bring to a majority before it fell.
 ///
@@ -74,7 +80,14 @@ pub enum Fate {
 /// ```
 #[derive(Debug)]
 pub struct Ensemble {
+    /// Members, and servers that are none any more or not yet.
     members: Vec<Member>,
+    /// How many of them have a vote at first.
+    voters: usize,
+    /// Who the members are, as the leader knows it.
+    membership: Arc<Membership>,
+    /// The leader has no place among new members, and falls when it has told of them.
+    abdicates: bool,
     history: History,
     /// The sessions of all members, as the leader keeps them: it alone lets them expire.
     sessions: Sessions,
@@ -100,22 +113,47 @@ impl Ensemble {
     ///
     /// [`ServerConfig::server_id`] and [`ServerConfig::first_zxid`] are not looked at.
     pub fn new(members: Vec<ServerConfig>) -> Self {
-        let tick = members.first().map(|config| config.tick_time);
-        let leader = members.len().saturating_sub(1);
+        Self::with_observers(members, Vec::new())
+    }
+
+    /// The same, and behind those members others that have no vote: observers follow the leader,
+    /// serve reads, and hand writes over to it, and neither elect nor are counted.
+    ///
+    /// ```
+    /// use homing_testkit::{Ensemble, ServerConfig};
+    /// let [voters, observers] = [3, 2].map(|count| vec![ServerConfig::default(); count]);
+    /// let ensemble = Ensemble::with_observers(voters, observers);
+    /// assert_eq!((ensemble.len(), ensemble.leader()), (5, Some(2)));
+    /// ```
+    pub fn with_observers(voters: Vec<ServerConfig>, observers: Vec<ServerConfig>) -> Self {
+        let tick = voters.first().map(|config| config.tick_time);
+        let voters_len = voters.len();
+        let leader = voters_len.saturating_sub(1);
         let member = |(index, mut config): (usize, ServerConfig)| {
-            config.server_id = u8::try_from(index + 1).unwrap_or(u8::MAX);
-            config.first_zxid = 0;
+            let id = u8::try_from(index + 1).unwrap_or(u8::MAX);
+            (config.server_id, config.first_zxid) = (id, 0);
             let mut server = Server::new(config);
-            if index == leader {
-                server.join(Role::Leading);
-                server.set_last_zxid(election::first_zxid(FIRST_EPOCH));
-            } else {
-                server.join(Role::Following);
-            }
-            Member::new(index, server)
+            server.join(Role::Following);
+            Member::new(index, server, SocketAddr::from(([10, 0, 0, id], 2181)))
         };
+        let members = voters.into_iter().chain(observers).enumerate();
+        let mut members: Vec<_> = members.map(member).collect();
+        if let Some(leader) = members.get_mut(leader) {
+            leader.server.set_role(Role::Leading);
+            leader
+                .server
+                .set_last_zxid(election::first_zxid(FIRST_EPOCH));
+        }
+        for observer in members.iter_mut().skip(voters_len) {
+            observer.part = Part::Observes;
+            observer.server.set_role(Role::Observing);
+        }
+        let addresses = members.iter().map(|member| member.address);
         Self {
-            members: members.into_iter().enumerate().map(member).collect(),
+            voters: voters_len,
+            membership: Arc::new(Membership::of(voters_len, addresses)),
+            abdicates: false,
+            members,
             history: History::new(election::first_zxid(FIRST_EPOCH)),
             sessions: Sessions::new(tick.unwrap_or_default()),
             owners: BTreeMap::new(),
@@ -375,30 +413,19 @@ impl Ensemble {
         self.server(member).expect("there is such a member")
     }
 
-    /// Tells clients who the members are, as the ensemble's configuration has it: where each
-    /// listens for clients. Behind that, at ports that nobody listens on, would be where they
-    /// talk to each other.
-    pub(crate) fn set_addresses(&mut self, now: Now, addresses: &[SocketAddr]) {
-        let mut text = String::new();
-        for (address, id) in addresses.iter().zip(1..) {
-            let ip = address.ip();
-            text +=
-                &format!("server.{id}={ip}:{QUORUM_PORT}:{ELECTION_PORT}:participant;{address}\n");
-        }
-        let at = Stamp {
-            zxid: election::first_zxid(FIRST_EPOCH),
-            time_ms: now.unix_ms,
-        };
-        text += &format!("version={:x}", at.zxid);
-        for member in &mut self.members {
-            member.server.config.ensemble.clone_from(&text);
-            member.server.tree.set_config(&text, at);
-        }
-    }
-
     /// Does everything that can be done now.
     pub(crate) fn settle(&mut self, now: Now) {
         self.begin(now);
+        self.go_on(now);
+        while std::mem::take(&mut self.abdicates) {
+            self.fall(self.successor());
+            self.go_on(now);
+        }
+        let applied = self.members.iter().map(|member| member.applied);
+        self.history.forget_before(applied.min().unwrap_or(0));
+    }
+
+    fn go_on(&mut self, now: Now) {
         self.regard(now);
         while self.can_commit()
             && let Some(session) = self.sessions.expired(now.instant)
@@ -407,8 +434,6 @@ impl Ensemble {
         }
         // What is applied may let requests through that waited for it.
         while self.run_errands(now) | self.apply_due(now) {}
-        let applied = self.members.iter().map(|member| member.applied);
-        self.history.forget_before(applied.min().unwrap_or(0));
     }
 
     /// The first input sets the clocks.
@@ -418,6 +443,7 @@ impl Ensemble {
             self.sessions.begin(now, 0);
             let members = self.members.iter_mut();
             members.for_each(|member| member.server.begin(now));
+            self.publish(now);
         }
     }
 
@@ -478,9 +504,7 @@ impl Ensemble {
     fn propose(&mut self, now: Now, origin: Option<(usize, ConnectionId)>, deed: Deed) {
         let deed = self.judge(now, origin, deed);
         self.history.propose(now, deed, origin);
-        if self.can_commit() {
-            self.history.commit(now.instant);
-        }
+        self.commit(now);
     }
 
     /// What the leader notes of a proposal, and what it makes of one that it does not accept.
@@ -499,12 +523,15 @@ impl Ensemble {
             }
             Deed::Write(write) => {
                 let member = origin.map(|(member, _)| member);
+                if write.op == op::RECONFIG {
+                    return self.judge_reconfig(now, write, member);
+                }
                 if let Err(error) = self.check_session(write.session, member) {
                     let xid = write.xid;
                     return Deed::Refuse { xid, error };
                 }
             }
-            Deed::Refuse { .. } | Deed::Reap(_) => {}
+            Deed::Refuse { .. } | Deed::Reap(_) | Deed::Reconfig { .. } => {}
         }
         deed
     }
@@ -526,6 +553,7 @@ impl Ensemble {
         let mut any = false;
         for index in 0..self.members.len() {
             let is_in_touch = self.is_in_touch(index);
+            let is_left = self.abdicates && self.leader() != Some(index);
             let Self {
                 members, history, ..
             } = self;
@@ -535,8 +563,17 @@ impl Ensemble {
             while let Some(entry) = history.get(member.applied)
                 && member.due(entry).is_some_and(|due| due <= now.instant)
             {
-                member.apply(now, entry);
                 any = true;
+                if is_left && entry.deed.members().is_some() {
+                    // It hangs up with all the others.
+                    member.apply_in_silence(now, entry);
+                } else if member.turns_with(entry) {
+                    member.apply_in_silence(now, entry);
+                    member.step_down();
+                    member.follow(now, history, self.may_be_stale);
+                } else {
+                    member.apply(now, entry);
+                }
             }
         }
         any
@@ -551,10 +588,6 @@ impl Ensemble {
 
 /// The epoch of the first leader.
 const FIRST_EPOCH: u32 = 1;
-
-/// ZooKeeper's usual ones.
-const QUORUM_PORT: u16 = 2888;
-const ELECTION_PORT: u16 = 3888;
 
 /// Short, since tests wait for it, and long enough that clients are turned away meanwhile.
 const ELECTION_TIME: Duration = Duration::from_millis(100);

@@ -406,7 +406,7 @@ impl FakeEnsembleBuilder {
         }
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
         shared.set_wakers(ports.iter().map(Port::waker).collect());
-        shared.hold().set_addresses(now(), &addresses);
+        shared.hold().publish_addresses(now(), addresses);
         self.arrangements.carry_out(&mut shared.hold());
         let members = ports
             .into_iter()

@@ -83,6 +83,7 @@ mod proxy;
 mod quota;
 mod read_only;
 mod reaper;
+mod reconfig;
 mod replica;
 mod reply;
 mod sasl;

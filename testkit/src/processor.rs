@@ -87,6 +87,9 @@ impl Server {
             op::CHECK => self.check(now, caller, xid, reader),
             op::RECONFIG | DELETE_CONTAINER | CREATE_SESSION => {
                 match (self.stumbles(op, reader.clone()), op) {
+                    (Some(_), op::RECONFIG) if self.has_leader(session) => {
+                        self.propose(connection, session, RequestHeader { xid, op }, frame);
+                    }
                     (Some(error), _) => self.stumble(now, caller, xid, error),
                     // Unlike other writes this one is read before it takes a number.
                     (None, op::RECONFIG) => {
@@ -192,15 +195,14 @@ impl Server {
     /// What is answered with an error that takes a number, although nothing is looked up or changed.
     pub(crate) fn stumbles(&self, op: i32, mut reader: Reader<'_>) -> Option<ErrorCode> {
         match op {
-            // What a server says that stands alone, if it was told to allow this at all.
-            op::RECONFIG => {
-                incoming::reconfig(&mut reader)
-                    .ok()
-                    .map(|_| match self.config.reconfig_enabled {
-                        true => ErrorCode::Unimplemented,
-                        false => ErrorCode::ReconfigDisabled,
-                    })
-            }
+            // What a server says that stands alone, if it was told to allow this at all. In an
+            // ensemble the leader decides.
+            op::RECONFIG => incoming::Reconfig::read(&mut reader).ok().map(|_| {
+                match self.config.reconfig_enabled {
+                    true => ErrorCode::Unimplemented,
+                    false => ErrorCode::ReconfigDisabled,
+                }
+            }),
             // It takes the whole frame for the path, and that has a zero byte in it.
             DELETE_CONTAINER if !self.takes_reaping() => Some(ErrorCode::BadArguments),
             CREATE_SESSION if reader.i32("timeout").is_err() => Some(ErrorCode::MarshallingError),
@@ -547,6 +549,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    pub(crate) fn success(changes: Vec<Change>, reply: Reply) -> Self {
+        Self {
+            result: Ok(()),
+            changes,
+            reply,
+            is_whole: false,
+        }
+    }
+
     /// Nothing was changed.
     pub(crate) fn failure(error: ErrorCode) -> Self {
         Self {

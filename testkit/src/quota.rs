@@ -27,7 +27,7 @@ const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
 
 /// The nodes that have limits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Quotas {
     /// As [`without_blanks`] has them.
     paths: BTreeSet<String>,

@@ -16,6 +16,7 @@ use homing_protocol::{ErrorCode, Reader, RequestHeader, incoming, op};
 
 use crate::acl::Identities;
 use crate::cuts::Cut;
+use crate::ensemble::Membership;
 use crate::handshake::Greeting;
 use crate::journal::CloseReason;
 use crate::operation::{CREATE_SESSION, DELETE_CONTAINER, is_read, needs_leader};
@@ -29,6 +30,8 @@ use crate::transaction::Caller;
 pub(crate) enum Role {
     Leading,
     Following,
+    /// It follows, and has no vote.
+    Observing,
     /// It has no leader, and takes no requests.
     Looking,
 }
@@ -72,6 +75,8 @@ pub(crate) enum Deed {
     End { session: i64, xid: i32 },
     /// A client writes.
     Write(Box<Write>),
+    /// Others are the members.
+    Reconfig { xid: i32, members: Arc<Membership> },
     /// A write that was refused before it was looked at.
     Refuse { xid: i32, error: ErrorCode },
     /// A node is reaped, if it still can be.
@@ -81,11 +86,12 @@ pub(crate) enum Deed {
 /// A write with everything that its outcome depends on.
 pub(crate) struct Write {
     pub(crate) session: i64,
-    identities: Arc<Identities>,
+    pub(crate) identities: Arc<Identities>,
     rules: Rules,
     pub(crate) xid: i32,
+    pub(crate) op: i32,
     /// The whole request, its header included.
-    frame: Bytes,
+    pub(crate) frame: Bytes,
 }
 
 enum Waiting {
@@ -100,6 +106,16 @@ enum Waiting {
     Request(Bytes, Arc<Identities>),
     /// It has not been looked at, since the handshake is not yet answered.
     Unread(Bytes),
+}
+
+impl Deed {
+    /// Who are the members with this.
+    pub(crate) fn members(&self) -> Option<&Arc<Membership>> {
+        match self {
+            Self::Reconfig { members, .. } => Some(members),
+            _ => None,
+        }
+    }
 }
 
 /// Without the request.
@@ -359,6 +375,7 @@ impl Server {
                     identities: Arc::clone(&known.identities),
                     rules: self.rules(),
                     xid,
+                    op,
                     frame: frame.clone(),
                 };
                 (Deed::Write(Box::new(write)), self.cuts.next())
@@ -408,6 +425,10 @@ impl Server {
             }
             Deed::End { session, xid } => self.apply_end(now, *session, *xid, asker),
             Deed::Write(write) => self.apply_write(now, write, asker, lost),
+            Deed::Reconfig { xid, members } => {
+                let outcome = self.apply_reconfig(now, members);
+                self.tell(asker, *xid, outcome, lost);
+            }
             Deed::Refuse { xid, error } => {
                 self.next_stamp(now);
                 match asker {

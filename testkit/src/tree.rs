@@ -12,7 +12,8 @@ use homing_protocol::{Acl, Id, Stat, permission};
 
 use crate::config::ServerConfig;
 use crate::path;
-use crate::quota::Quotas;
+use crate::quota::{self, Quotas};
+use crate::watches::{Change, What};
 
 /// A map that behaves the same in every run: its hasher has no random keys, and is quick with
 /// short strings. Nothing iterates over one where the order could be seen.
@@ -131,7 +132,7 @@ impl Node {
 }
 
 /// All nodes, by path.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tree {
     /// In boxes, so that a table which has grown too large for its nodes has only pointers twice.
     nodes: Map<Arc<str>, Box<Node>>,
@@ -198,6 +199,21 @@ impl Tree {
             ..Node::config(ensemble)
         };
         self.nodes.insert(path::CONFIG.into(), Box::new(config));
+    }
+
+    /// The same while the server runs. Who may change it stays.
+    pub(crate) fn configure(&mut self, ensemble: Bytes, at: Stamp) -> Option<Change> {
+        let node = self.get_mut(path::CONFIG)?;
+        let bytes = quota::length(Some(&ensemble)) - quota::length(node.data.as_ref());
+        node.data = Some(ensemble);
+        (node.mzxid, node.mtime, node.version) = (at.zxid, at.time_ms, -1);
+        Some(Change {
+            what: What::DataChanged,
+            path: path::CONFIG.into(),
+            acl: Arc::clone(&node.acl),
+            parent_acl: None,
+            bytes,
+        })
     }
 
     /// The access control list that lets everybody do everything.

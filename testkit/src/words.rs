@@ -225,6 +225,7 @@ impl<'a> View<'a> {
         match self.server.role() {
             Some(Role::Leading) => ServerMode::Leader,
             Some(Role::Following | Role::Looking) => ServerMode::Follower,
+            Some(Role::Observing) => ServerMode::Observer,
             None => self.server.config.mode,
         }
     }

@@ -309,9 +309,11 @@ fn mask_port(part: &str) -> String {
     }
 }
 
+/// As a real ensemble is set for tests.
 fn set(config: &mut ServerConfig) {
     config.four_letter_words = vec!["*".into()];
     config.max_session_timeout = Some(Duration::from_secs(600));
+    config.reconfig_enabled = true;
 }
 
 #[test]

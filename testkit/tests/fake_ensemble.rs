@@ -44,10 +44,14 @@ fn clients_read_who_the_members_are() {
     let body = answer.body();
     let text = homing_protocol::Reader::new(&body).buffer("data").unwrap();
     let text = String::from_utf8(text.unwrap().to_vec()).unwrap();
-    let expected = |(address, id)| format!("server.{id}=127.0.0.1:2888:3888:participant;{address}");
+    let expected = |(address, member)| {
+        let (id, quorum, election) = (member + 1, 2888 + member, 3888 + member);
+        format!("server.{id}=127.0.0.1:{quorum}:{election}:participant;{address}\n")
+    };
     let addresses = ensemble.members().iter().map(|it| it.addr());
-    let lines: Vec<_> = addresses.zip(1..).map(expected).collect();
-    assert_eq!(text, lines.join("\n") + "\nversion=100000000");
+    let lines: String = addresses.zip(0..).map(expected).collect();
+    // Without `reconfigEnabled` it has no version.
+    assert_eq!(text, lines + "version=0");
 }
 
 #[test]

@@ -76,12 +76,13 @@ impl Ensemble {
 
     /// Lets a member be elected: all connections are closed, and nobody is served until it leads,
     /// after the [election time](Self::set_election_time). Says whether it can be: it runs, is
-    /// not cut off, and reaches a majority.
+    /// not cut off, has a vote, and reaches a majority.
     pub fn elect(&mut self, now: Now, member: usize) -> bool {
         self.begin(now);
         self.settle(now);
-        let can_be =
-            self.has_majority() && self.members.get(member).is_some_and(Member::is_reachable);
+        let can_be = self.has_majority()
+            && self.membership.has_vote(member)
+            && self.members.get(member).is_some_and(Member::is_reachable);
         if can_be {
             self.fall(Some(member));
             self.settle(now);
@@ -92,14 +93,17 @@ impl Ensemble {
 
 /// Questions.
 impl Ensemble {
-    fn is_majority(&self, count: usize) -> bool {
-        count > self.members.len() / 2
+    /// Whether those that are so are a majority of those who have a vote.
+    fn are_majority(&self, are_so: impl Fn(&Member) -> bool) -> bool {
+        let members = self.members.iter().enumerate();
+        let counts =
+            |(index, member): &(usize, &Member)| self.membership.has_vote(*index) && are_so(member);
+        self.membership.is_majority(members.filter(counts).count())
     }
 
     /// Whether so many members reach each other that they can decide.
     fn has_majority(&self) -> bool {
-        let reachable = self.members.iter().filter(|member| member.is_reachable());
-        self.is_majority(reachable.count())
+        self.are_majority(Member::is_reachable)
     }
 
     /// Whether there is a leader that can decide.
@@ -112,10 +116,9 @@ impl Ensemble {
     pub(super) fn reaches_leader(&self, index: usize) -> bool {
         self.leader() == Some(index)
             || self.is_in_touch(index)
-                && self
-                    .members
-                    .get(index)
-                    .is_some_and(|member| member.has_role(Role::Following))
+                && self.members.get(index).is_some_and(|member| {
+                    member.has_role(Role::Following) || member.has_role(Role::Observing)
+                })
     }
 
     /// Whether a member hears from a leader.
@@ -151,27 +154,21 @@ impl Ensemble {
     pub(super) fn regard(&mut self, now: Now) {
         if let Reign::Of(leader) = self.reign {
             let limit = self.sync_limit;
-            let seems = |member: &&Member| member.seems_reachable(now.instant, limit);
-            let count = self.members.iter().filter(seems).count();
-            let leads_on = self
-                .members
-                .get(leader)
-                .is_some_and(|leader| seems(&leader));
-            if !leads_on || !self.is_majority(count) {
+            let seems = |member: &Member| member.seems_reachable(now.instant, limit);
+            let leads_on = self.members.get(leader).is_some_and(seems);
+            if !leads_on || !self.are_majority(seems) {
                 self.fall(None);
             }
         }
         if let Reign::Vacant { .. } = self.reign {
             self.hold_election(now);
         }
-        if self.can_commit() {
-            self.history.commit(now.instant);
-        }
+        self.commit(now);
         self.arrange_members(now);
     }
 
     /// There is no leader any more. All clients are dropped.
-    fn fall(&mut self, candidate: Option<usize>) {
+    pub(super) fn fall(&mut self, candidate: Option<usize>) {
         // Whoever has no quorum is in nobody's realm, unless a test has only said so.
         let members = self.members.iter_mut();
         members
@@ -204,7 +201,7 @@ impl Ensemble {
     fn elected(&self, candidate: Option<usize>) -> Option<usize> {
         let can_be = |index: &usize| {
             let member = self.members.get(*index);
-            member.is_some_and(Member::is_reachable)
+            member.is_some_and(Member::is_reachable) && self.membership.has_vote(*index)
         };
         let author = self.author.filter(|_| self.history.uncommitted() > 0);
         let known = candidate.filter(can_be).or(author.filter(can_be));
@@ -212,8 +209,9 @@ impl Ensemble {
     }
 
     fn enthrone(&mut self, now: Now, leader: usize) {
+        self.reign = Reign::Of(leader);
         if self.fate == Fate::Applied || self.author == Some(leader) {
-            self.history.commit(now.instant);
+            self.commit_all(now);
         } else {
             self.history.drop_uncommitted();
         }
@@ -221,7 +219,6 @@ impl Ensemble {
         self.epoch = self.epoch.saturating_add(1);
         let zxid = first_zxid(self.epoch);
         self.history.count_from(zxid);
-        self.reign = Reign::Of(leader);
         let Some(leader) = self.members.get_mut(leader) else {
             return;
         };

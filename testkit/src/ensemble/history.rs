@@ -1,10 +1,13 @@
 //! The history that all members share: what was proposed, and how much of it is certain.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::replica::Deed;
 use crate::server::{ConnectionId, Now};
+
+use super::membership::Membership;
 
 /// Something that has its place in the history.
 #[derive(Debug)]
@@ -73,13 +76,32 @@ impl History {
         });
     }
 
-    /// A majority has everything.
-    pub(super) fn commit(&mut self, now: Instant) {
-        let first = self.position(self.committed).unwrap_or(usize::MAX);
-        for entry in self.entries.iter_mut().skip(first) {
+    /// A majority has everything up to the next change of the members.
+    pub(super) fn commit_writes(&mut self, now: Instant) {
+        let is_write = |entry: &Entry| entry.deed.members().is_none();
+        while self.next_uncertain().is_some_and(is_write) {
+            self.commit_next(now);
+        }
+    }
+
+    /// A majority has the first thing that was uncertain.
+    pub(super) fn commit_next(&mut self, now: Instant) {
+        let next = self.position(self.committed);
+        if let Some(entry) = next.and_then(|next| self.entries.get_mut(next)) {
             entry.committed = Some(now);
             self.committed += 1;
         }
+    }
+
+    /// Who are to be the members, where that is uncertain.
+    pub(super) fn pending(&self) -> Option<Arc<Membership>> {
+        let first = self.position(self.committed)?;
+        let mut uncertain = self.entries.iter().skip(first);
+        uncertain.find_map(|entry| entry.deed.members().cloned())
+    }
+
+    fn next_uncertain(&self) -> Option<&Entry> {
+        self.entries.get(self.position(self.committed)?)
     }
 
     /// What no majority has never happened.

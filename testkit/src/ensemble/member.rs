@@ -1,18 +1,24 @@
 //! One member: its server, how far it is behind, and whom it can reach.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::replica::Role;
 use crate::server::{ConnectionId, Now, Server};
 
 use super::history::{Entry, History};
+use super::membership::Part;
 
 #[derive(Debug)]
 pub(super) struct Member {
     /// Its place among the members.
     index: usize,
     pub(super) server: Server,
+    /// Where clients reach it.
+    pub(super) address: SocketAddr,
+    /// What it is to a leader that is somebody else, as far as it knows.
+    pub(super) part: Part,
     pub(super) lag: Duration,
     /// How much of the history it has applied.
     pub(super) applied: u64,
@@ -28,10 +34,12 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(index: usize, server: Server) -> Self {
+    pub(super) fn new(index: usize, server: Server, address: SocketAddr) -> Self {
         Self {
             index,
             server,
+            address,
+            part: Part::Follows,
             lag: Duration::ZERO,
             applied: 0,
             is_running: true,
@@ -79,7 +87,7 @@ impl Member {
         self.joined = Some(now.instant);
         self.catching_up = Some(history.committed()).filter(|_| !may_be_stale);
         if may_be_stale {
-            self.server.set_role(Role::Following);
+            self.take_part();
         }
         self.look_up();
     }
@@ -108,11 +116,29 @@ impl Member {
         }
     }
 
+    /// Whether an entry has it begin anew as something else.
+    pub(super) fn turns_with(&self, entry: &Entry) -> bool {
+        let members = entry.deed.members();
+        !self.has_role(Role::Leading)
+            && members.is_some_and(|members| members.part(self.index) != self.part)
+    }
+
     /// Applies the next entry of the history, and answers those who waited for it here.
     pub(super) fn apply(&mut self, now: Now, entry: &Entry) {
-        let asker = entry
-            .origin
-            .and_then(|(member, connection)| (member == self.index).then_some(connection));
+        self.carry_out(now, entry, entry.origin);
+    }
+
+    /// The same by a member that is about to drop its clients, and gives no answer any more.
+    pub(super) fn apply_in_silence(&mut self, now: Now, entry: &Entry) {
+        self.carry_out(now, entry, None);
+    }
+
+    fn carry_out(&mut self, now: Now, entry: &Entry, origin: Option<(usize, ConnectionId)>) {
+        let asker =
+            origin.and_then(|(member, connection)| (member == self.index).then_some(connection));
+        if let Some(members) = entry.deed.members() {
+            self.part = members.part(self.index);
+        }
         let at = Now {
             unix_ms: entry.unix_ms,
             ..now
@@ -132,8 +158,20 @@ impl Member {
     fn look_up(&mut self) {
         if self.catching_up.is_some_and(|upto| upto <= self.applied) {
             self.catching_up = None;
-            self.server.set_role(Role::Following);
+            self.take_part();
         }
+    }
+
+    fn take_part(&mut self) {
+        self.server.set_role(match self.part {
+            Part::Follows => Role::Following,
+            Part::Observes => Role::Observing,
+        });
+    }
+
+    /// Whether it has a leader, and has still to learn from it before it serves.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
     }
 
     /// Calls back when everything has arrived that is certain now.

@@ -99,7 +99,9 @@ pub struct Members {
 impl Members {
     /// The first address leads to the first member, and so on. Nobody listens on others, nor at a
     /// member that does not run.
-    pub fn new(ensemble: Ensemble, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub fn new(mut ensemble: Ensemble, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let addresses: Vec<_> = addresses.into_iter().collect();
+        ensemble.set_addresses(addresses.iter().copied());
         Self {
             ensemble,
             addresses: addresses.into_iter().zip(0..).collect(),

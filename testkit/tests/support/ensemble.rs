@@ -45,8 +45,12 @@ impl Rig {
         let mut config = ServerConfig::default();
         config.four_letter_words = vec!["*".into()];
         set(&mut config);
+        Self::over(Ensemble::new(vec![config; members]))
+    }
+
+    pub fn over(ensemble: Ensemble) -> Self {
         Self {
-            ensemble: Ensemble::new(vec![config; members]),
+            ensemble,
             now: Now {
                 instant: Instant::now(),
                 unix_ms: 1_700_000_000_000,
