@@ -52,6 +52,9 @@ pub fn shared_ensemble() -> Option<MutexGuard<'static, Ensemble>> {
 #[derive(Debug)]
 pub struct Ensemble {
     members: Vec<ZooKeeper>,
+    /// How each is written in the configuration that they were started with.
+    lines: Vec<String>,
+    settings: Builder,
 }
 
 impl Ensemble {
@@ -95,6 +98,50 @@ impl Ensemble {
         self.members.iter().position(|member| member.addr == addr)
     }
 
+    /// How a server is written in the configuration that it was started with:
+    /// `server.N=host:port:port:role;host:port`.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn server_line(&self, index: usize) -> &str {
+        let members = self.lines.len();
+        let line = self.lines.get(index);
+        line.unwrap_or_else(|| panic!("member {index} of {members}"))
+    }
+
+    /// Starts one more server, and says which one it is when it serves. It knows the others, and
+    /// they do not count it: a member it becomes by a reconfiguration.
+    ///
+    /// # Errors
+    /// ZooKeeper is not installed, or the server did not start; then the error has the end of its
+    /// log.
+    pub fn add_server(&mut self) -> Result<usize, StartError> {
+        let installation = Installation::find().map_err(StartError::NotInstalled)?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let mut chosen = self.members.iter().map(|member| member.addr).collect();
+            let (member, line) = new_member(
+                self.members.len(),
+                false,
+                &installation,
+                &self.settings,
+                &mut chosen,
+            )?;
+            self.lines.push(line);
+            write_files(&member, self.lines.len(), &self.lines, &self.settings)?;
+            self.members.push(member);
+            match self.try_heal(deadline) {
+                Ok(()) => return Ok(self.members.len() - 1),
+                // Between the choice and the start somebody else took a port.
+                Err(Failure::PortTaken(_)) if Instant::now() < deadline => {
+                    self.members.pop();
+                    self.lines.pop();
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
     /// The member that says that it leads; `None` while there is none.
     pub fn leader(&self) -> Option<usize> {
         let leads = |member: &ZooKeeper| {
@@ -135,7 +182,9 @@ impl Ensemble {
 }
 
 fn is_in_quorum(state: &str) -> bool {
-    state.contains("Mode: leader") || state.contains("Mode: follower")
+    ["leader", "follower", "observer"]
+        .iter()
+        .any(|mode| state.contains(&format!("Mode: {mode}")))
 }
 
 /// Settings of an ensemble to be started.
@@ -151,6 +200,7 @@ fn is_in_quorum(state: &str) -> bool {
 #[must_use]
 pub struct EnsembleBuilder {
     members: usize,
+    observers: usize,
     each: Builder,
     is_read_only: bool,
 }
@@ -159,6 +209,7 @@ impl Default for EnsembleBuilder {
     fn default() -> Self {
         Self {
             members: 3,
+            observers: 0,
             each: Builder::default(),
             is_read_only: false,
         }
@@ -166,13 +217,19 @@ impl Default for EnsembleBuilder {
 }
 
 impl EnsembleBuilder {
-    /// How many servers; three unless set.
+    /// How many servers with a vote; three unless set.
     ///
     /// # Panics
     /// It is zero.
     pub fn members(mut self, members: usize) -> Self {
         assert_ne!(members, 0, "an ensemble of nobody");
         self.members = members;
+        self
+    }
+
+    /// How many servers without a vote there are behind them; none unless set.
+    pub fn observers(mut self, observers: usize) -> Self {
+        self.observers = observers;
         self
     }
 
@@ -237,43 +294,78 @@ impl EnsembleBuilder {
         builder: &Builder,
         installation: &Installation,
     ) -> Result<Ensemble, StartError> {
-        let mut command_line = builder.command_line(installation);
-        // Behind the java of the line, and before its class: the later one counts.
-        let class_path = command_line.iter().position(|word| word == "-cp");
-        command_line.insert(class_path.unwrap_or(1), "-Xmx128m".into());
-        let mut members = Vec::new();
-        let mut addresses = String::new();
+        let (mut members, mut lines) = (Vec::new(), Vec::new());
         let mut chosen = BTreeSet::new();
-        for id in 1..=self.members {
-            let [client, quorum, election] = free_addrs(&mut chosen).map_err(StartError::Io)?;
-            let (quorum, election) = (quorum.port(), election.port());
-            addresses += &format!("server.{id}=127.0.0.1:{quorum}:{election};{client}\n");
-            members.push(ZooKeeper {
-                shell: Shell::spawn(&command_line).map_err(StartError::Io)?,
-                tls: None,
-                config: None,
-                addr: client,
-                pid: 0,
-                version: String::new(),
-            });
+        for index in 0..self.members + self.observers {
+            let is_observer = index >= self.members;
+            let (member, line) =
+                new_member(index, is_observer, installation, builder, &mut chosen)?;
+            members.push(member);
+            lines.push(line);
         }
         for (member, id) in members.iter().zip(1..) {
-            let folder = member.folder();
-            let config = builder.config()
-                + &format!(
-                    "dataDir={}\ndynamicConfigFile={}\n",
-                    member.data_folder().display(),
-                    folder.join("zoo.cfg.dynamic").display(),
-                );
-            fs::create_dir(member.data_folder())
-                .and_then(|()| fs::write(member.data_folder().join("myid"), format!("{id}\n")))
-                .and_then(|()| fs::write(folder.join("zoo.cfg.dynamic"), &addresses))
-                .and_then(|()| fs::write(folder.join("zoo.cfg"), config))
-                .and_then(|()| builder.write_jaas(folder))
-                .map_err(StartError::Io)?;
+            write_files(member, id, &lines, builder)?;
         }
-        Ok(Ensemble { members })
+        Ok(Ensemble {
+            members,
+            lines,
+            settings: builder.clone(),
+        })
     }
+}
+
+/// A server that does not run yet, and how it is written in a configuration.
+fn new_member(
+    index: usize,
+    is_observer: bool,
+    installation: &Installation,
+    builder: &Builder,
+    chosen: &mut BTreeSet<SocketAddr>,
+) -> Result<(ZooKeeper, String), StartError> {
+    let mut command_line = builder.command_line(installation);
+    // Behind the java of the line, and before its class: the later one counts.
+    let class_path = command_line.iter().position(|word| word == "-cp");
+    command_line.insert(class_path.unwrap_or(1), "-Xmx128m".into());
+    let [client, quorum, election] = free_addrs(chosen).map_err(StartError::Io)?;
+    let (id, quorum, election) = (index + 1, quorum.port(), election.port());
+    let role = if is_observer {
+        "observer"
+    } else {
+        "participant"
+    };
+    let member = ZooKeeper {
+        shell: Shell::spawn(&command_line).map_err(StartError::Io)?,
+        tls: None,
+        config: None,
+        addr: client,
+        pid: 0,
+        version: String::new(),
+    };
+    let line = format!("server.{id}=127.0.0.1:{quorum}:{election}:{role};{client}");
+    Ok((member, line))
+}
+
+/// What a server reads when it starts.
+fn write_files(
+    member: &ZooKeeper,
+    id: usize,
+    lines: &[String],
+    builder: &Builder,
+) -> Result<(), StartError> {
+    let (folder, data) = (member.folder(), member.data_folder());
+    let dynamic = folder.join("zoo.cfg.dynamic");
+    let config = builder.config()
+        + &format!(
+            "dataDir={}\ndynamicConfigFile={}\n",
+            data.display(),
+            dynamic.display(),
+        );
+    fs::create_dir(&data)
+        .and_then(|()| fs::write(data.join("myid"), format!("{id}\n")))
+        .and_then(|()| fs::write(dynamic, lines.join("\n") + "\n"))
+        .and_then(|()| fs::write(folder.join("zoo.cfg"), config))
+        .and_then(|()| builder.write_jaas(folder))
+        .map_err(StartError::Io)
 }
 
 /// Patience with members on a busy machine, in ticks; an ensemble whatever its size; and members
