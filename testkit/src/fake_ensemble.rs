@@ -52,6 +52,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 pub struct FakeEnsemble {
     members: Vec<FakeServer>,
     shared: Arc<Shared>,
+    /// How each of them was set up.
+    server: FakeServerBuilder,
 }
 
 impl FakeEnsemble {
@@ -142,6 +144,65 @@ impl FakeEnsemble {
         let result = act(&mut ensemble, now);
         ensemble.settle(now);
         result
+    }
+
+    /// Starts one more server on a free port, set up as the others are, and says which one it is.
+    /// It follows and serves, and is not counted; a member it becomes by a request for a
+    /// reconfiguration with its [line](Self::server_line). What it knows of the others it knows
+    /// when this returns.
+    ///
+    /// ```
+    /// let mut ensemble = homing_testkit::FakeEnsemble::start(3);
+    /// let joins = ensemble.add_server()?;
+    /// // To be asked for by a client that may: "let this one join".
+    /// let line = ensemble.server_line(joins);
+    /// let address = ensemble.member(joins).addr();
+    /// assert!(line.starts_with("server.4="));
+    /// assert!(line.ends_with(&format!(":participant;{address}")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There are 255 already, which is [`InvalidInput`](io::ErrorKind::InvalidInput), or the
+    /// operating system has no port, thread or descriptor left.
+    pub fn add_server(&mut self) -> io::Result<usize> {
+        let index = self.members.len();
+        let config = self.server.config.clone();
+        let anywhere = SocketAddr::new(self.member(0).addr().ip(), 0);
+        let added = self.with_ensemble(|ensemble, now| ensemble.add_server(now, config, anywhere));
+        if added.is_none() {
+            let why = "there are 255 servers already, and no more numbers for them";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        match self.serve_at(anywhere, index) {
+            Ok(server) => self.members.push(server),
+            Err(error) => {
+                self.with_ensemble(|ensemble, _| ensemble.take_last_back());
+                return Err(error);
+            }
+        }
+        Ok(index)
+    }
+
+    /// Lets clients reach a member.
+    fn serve_at(&self, address: SocketAddr, index: usize) -> io::Result<FakeServer> {
+        let served = Served::Member(Arc::clone(&self.shared), index);
+        let port = self.server.bind(address, served)?;
+        let (address, waker) = (port.address(), port.waker());
+        let server = port.start()?;
+        self.shared.add_waker(waker);
+        self.with_ensemble(|ensemble, _| ensemble.set_address(index, address));
+        Ok(server)
+    }
+
+    /// How a server is written in a configuration; see [`Ensemble::server_line`].
+    ///
+    /// # Panics
+    /// There are not so many.
+    #[allow(clippy::expect_used, reason = "a test that counts wrong cannot go on")]
+    pub fn server_line(&self, index: usize) -> String {
+        let line = self.with_ensemble(|ensemble, _| ensemble.server_line(index));
+        line.expect("there are so many servers")
     }
 
     /// How far a member is behind from now on; see [`Ensemble::set_lag`].
@@ -239,6 +300,8 @@ impl FakeEnsemble {
 #[must_use = "a builder does nothing until it is started"]
 pub struct FakeEnsembleBuilder {
     members: usize,
+    /// How many of them have no vote.
+    observers: usize,
     /// Where they listen; from the port of `server` on, unless it is said.
     listen: Option<Vec<SocketAddr>>,
     /// How each of them is set up.
@@ -261,6 +324,7 @@ impl FakeEnsembleBuilder {
     pub(crate) fn of(server: FakeServerBuilder, members: usize) -> Self {
         Self {
             members,
+            observers: 0,
             listen: None,
             server,
             arrangements: Arrangements::default(),
@@ -270,6 +334,19 @@ impl FakeEnsembleBuilder {
     /// How many members. 3.
     pub fn members(mut self, members: usize) -> Self {
         self.members = members;
+        self
+    }
+
+    /// How many of the members observe: the last ones have no vote. None.
+    ///
+    /// ```
+    /// use homing_testkit::FakeEnsemble;
+    /// let ensemble = FakeEnsemble::builder().members(5).observers(2).start()?;
+    /// assert_eq!(ensemble.leader(), Some(2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn observers(mut self, observers: usize) -> Self {
+        self.observers = observers;
         self
     }
 
@@ -383,8 +460,8 @@ impl FakeEnsembleBuilder {
     /// Starts it. All members accept connections when this returns.
     ///
     /// # Errors
-    /// There are to be no members, or there are not so many ports behind that of the server they
-    /// are set up as, or the [tree](Self::tree) cannot be loaded, which is
+    /// There are to be no members, or none with a vote, or there are not so many ports behind that
+    /// of the server they are set up as, or the [tree](Self::tree) cannot be loaded, which is
     /// [`InvalidInput`](io::ErrorKind::InvalidInput); an address is taken or not this machine's; or
     /// the operating system has no thread or descriptor left.
     pub fn start(self) -> io::Result<FakeEnsemble> {
@@ -393,8 +470,16 @@ impl FakeEnsembleBuilder {
             let why = format!("an ensemble has 1 to 255 members, not {count}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
+        if self.observers >= count {
+            let observers = self.observers;
+            let why =
+                format!("of {count} members {observers} are to observe: one must have a vote");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let addresses = self.addresses()?;
-        let mut ensemble = Ensemble::new(vec![self.server.config.clone(); count]);
+        let each = |count| vec![self.server.config.clone(); count];
+        let voters = count.saturating_sub(self.observers);
+        let mut ensemble = Ensemble::with_observers(each(voters), each(count - voters));
         ensemble
             .load(now(), &self.server.tree)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -405,14 +490,18 @@ impl FakeEnsembleBuilder {
             ports.push(self.server.bind(address, served)?);
         }
         let addresses: Vec<_> = ports.iter().map(Port::address).collect();
-        shared.set_wakers(ports.iter().map(Port::waker).collect());
+        ports.iter().for_each(|port| shared.add_waker(port.waker()));
         shared.hold().publish_addresses(now(), addresses);
         self.arrangements.carry_out(&mut shared.hold());
         let members = ports
             .into_iter()
             .map(Port::start)
             .collect::<Result<_, _>>()?;
-        Ok(FakeEnsemble { members, shared })
+        Ok(FakeEnsemble {
+            members,
+            shared,
+            server: self.server,
+        })
     }
 
     /// Where each member listens.

@@ -1,7 +1,7 @@
 //! What stands behind a port: a server that stands alone, or a member of an ensemble.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use mio::Waker;
@@ -20,7 +20,8 @@ pub(crate) enum Served {
 #[derive(Debug)]
 pub(crate) struct Shared {
     ensemble: Mutex<Ensemble>,
-    wakers: OnceLock<Vec<Arc<Waker>>>,
+    /// In the order of the members.
+    wakers: Mutex<Vec<Arc<Waker>>>,
 }
 
 /// A server that nobody else touches meanwhile.
@@ -59,13 +60,17 @@ impl Shared {
     pub(crate) fn new(ensemble: Ensemble) -> Self {
         Self {
             ensemble: Mutex::new(ensemble),
-            wakers: OnceLock::new(),
+            wakers: Mutex::default(),
         }
     }
 
-    /// The threads that are to be woken, in the order of their members.
-    pub(crate) fn set_wakers(&self, wakers: Vec<Arc<Waker>>) {
-        let _ = self.wakers.set(wakers);
+    /// One more thread that is to be woken, for the member that comes next.
+    pub(crate) fn add_waker(&self, waker: Arc<Waker>) {
+        self.wakers().push(waker);
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Arc<Waker>>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn hold(&self) -> Held<'_> {
@@ -160,8 +165,7 @@ impl DerefMut for Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let is_rescheduled = self.ensemble.poll_timeout() != self.due;
-        let wakers = self.shared.wakers.get().into_iter().flatten();
-        for (index, waker) in wakers.enumerate() {
+        for (index, waker) in self.shared.wakers().iter().enumerate() {
             if is_rescheduled || self.ensemble.member(index).has_output() {
                 // A thread that cannot be woken is gone.
                 let _ = waker.wake();

@@ -60,12 +60,24 @@ impl Ensemble {
         Some(index)
     }
 
+    /// As if the last server had never been started, of which nobody knows yet.
+    pub(crate) fn take_last_back(&mut self) {
+        self.members.pop();
+    }
+
     /// How a server is written in a configuration, with a vote:
     /// `server.N=host:port:port:participant;host:port`. The last one is where clients reach it;
     /// nobody listens on the others.
     pub fn server_line(&self, member: usize) -> Option<String> {
         let line = ServerLine::of(member, self.members.get(member)?.address, false);
         Some(format!("server.{}={line}", membership::id(member)))
+    }
+
+    /// Says where clients reach a server that is not yet a member.
+    pub(crate) fn set_address(&mut self, member: usize, address: SocketAddr) {
+        if let Some(member) = self.members.get_mut(member) {
+            member.address = address;
+        }
     }
 
     /// Says where clients reach the first members.
