@@ -1,4 +1,4 @@
-//! Clients that move about in a real ensemble.
+//! Clients that move about in an ensemble.
 #![allow(
     clippy::await_holding_lock,
     reason = "a test has the ensemble to itself, on a thread of its own"
@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use homing::{Client, SessionState};
 use homing_protocol::{ConnectRequest, SessionPassword, put_buffer, put_string};
-use homing_testkit::FakeServer;
 use homing_testkit::real::{Ensemble, ZooKeeper, requirement};
+use homing_testkit::{FakeEnsemble, FakeServer};
 use support::proxy::Proxy;
 use support::states::patiently;
 use support::{Backend, until};
@@ -25,6 +25,7 @@ on_each_backend! {
     a_client_moves_from_member_to_member
     a_client_returns_to_the_member_that_it_prefers
     a_client_follows_members_that_leave_and_join
+    a_client_follows_members_of_a_fake_ensemble
     a_client_follows_what_a_fake_server_tells
 }
 
@@ -106,7 +107,22 @@ async fn a_client_returns_to_the_member_that_it_prefers(backend: Backend) {
 
 async fn a_client_follows_members_that_leave_and_join(backend: Backend) {
     let Some(ensemble) = ensemble() else { return };
-    let members: Vec<_> = ensemble.members().iter().map(ZooKeeper::addr).collect();
+    let members = ensemble.members().iter().map(ZooKeeper::addr);
+    follow(backend, members.collect()).await;
+}
+
+async fn a_client_follows_members_of_a_fake_ensemble(backend: Backend) {
+    let ensemble = FakeEnsemble::builder().config(|config| {
+        let digest = homing_protocol::digest::id_of("super:pw");
+        config.super_digest = Some(digest.into());
+        config.reconfig_enabled = true;
+    });
+    let ensemble = ensemble.start().unwrap();
+    let members = ensemble.members().iter().map(FakeServer::addr);
+    follow(backend, members.collect()).await;
+}
+
+async fn follow(backend: Backend, members: Vec<SocketAddr>) {
     // It is told of one of them, and finds the others.
     let builder = backend.builder(&members[0].to_string());
     let client = builder.follow_reconfig(true).connect().await.unwrap();
@@ -124,7 +140,7 @@ async fn a_client_follows_members_that_leave_and_join(backend: Backend) {
     // The member leaves that it is at.
     until("it is connected", || at_or_none(&client).is_some());
     let left = at(&client);
-    let position = ensemble.position(left).unwrap();
+    let position = members.iter().position(|it| *it == left).unwrap();
     let config = client.get("/zookeeper/config").await.unwrap();
     let config = String::from_utf8(config.data.to_vec()).unwrap();
     let key = format!("server.{}=", position + 1);

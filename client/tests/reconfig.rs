@@ -1,18 +1,19 @@
 //! Servers that may be reconfigured. Those that stand alone, a fake one and a real one, have
-//! nobody to join them; there a super user writes to the node of the configuration. A real
-//! ensemble loses a member and gets it back.
+//! nobody to join them; there a super user writes to the node of the configuration. An ensemble,
+//! a fake one and a real one, loses a member and gets it back.
 
 #[macro_use]
 mod support;
 
-use homing::{ClientAddress, ErrorCode, EventType, Role};
-use homing_testkit::{FakeServer, real};
-use support::Backend;
+use homing::{ClientAddress, Error, ErrorCode, EventType, Role};
+use homing_testkit::{FakeEnsemble, FakeServer, ServerConfig, real};
+use support::{Backend, TEST_MAX};
 
 on_each_backend! {
     a_change_is_told_and_read
-    a_fake_ensemble
-    a_real_ensemble
+    a_text_that_was_there_from_the_start
+    a_member_leaves_and_comes_back
+    a_server_joins_and_the_leader_leaves
 }
 
 const SUPER_DIGEST: &str = "zookeeper.DigestAuthenticationProvider.superDigest";
@@ -67,7 +68,7 @@ async fn check(backend: Backend, servers: &str) {
     assert_eq!(config.raw, TEXT);
 }
 
-async fn a_fake_ensemble(backend: Backend) {
+async fn a_text_that_was_there_from_the_start(backend: Backend) {
     let fake = FakeServer::builder().config(|config| config.ensemble = TEXT.into());
     let fake = fake.start().unwrap();
     let builder = backend.builder(&fake.connect_string());
@@ -78,16 +79,27 @@ async fn a_fake_ensemble(backend: Backend) {
     assert_eq!((config.stat.version, config.stat.aversion), (-1, -1));
 }
 
-async fn a_real_ensemble(backend: Backend) {
+fn settings(config: &mut ServerConfig) {
+    config.super_digest = Some(SUPER.into());
+    config.reconfig_enabled = true;
+}
+
+async fn a_member_leaves_and_comes_back(backend: Backend) {
+    let fake = FakeEnsemble::builder().config(settings).start().unwrap();
+    let leader = fake.leader().unwrap();
+    leave_and_come_back(backend, &fake.member(leader).connect_string()).await;
     if real::requirement().is_none() {
         return;
     }
     let each = real::ZooKeeper::builder().system_property(SUPER_DIGEST, SUPER);
     let ensemble = real::Ensemble::builder().each(each).start().unwrap();
     let leader = ensemble.leader().unwrap();
-    // Whoever is removed, this one stays.
-    let servers = ensemble.members()[leader].connect_string();
-    let client = backend.builder(&servers).connect().await.unwrap();
+    leave_and_come_back(backend, &ensemble.members()[leader].connect_string()).await;
+}
+
+/// At the leader: whoever is removed, this one stays.
+async fn leave_and_come_back(backend: Backend, servers: &str) {
+    let client = backend.builder(servers).connect().await.unwrap();
     let (before, changed) = client.config().watch().await.unwrap();
     assert_eq!(before.members.len(), 3);
     assert!(
@@ -158,4 +170,35 @@ async fn a_real_ensemble(backend: Backend) {
     // All of them at once.
     let all = client.reconfig().members(raw.rsplit_once('\n').unwrap().0);
     assert_eq!(all.await.unwrap().members.len(), 3);
+}
+
+async fn a_server_joins_and_the_leader_leaves(backend: Backend) {
+    let mut ensemble = FakeEnsemble::builder().config(settings).start().unwrap();
+    let joins = ensemble.add_server().unwrap();
+    let line = ensemble.server_line(joins);
+    let builder = backend.builder(&ensemble.connect_string());
+    let client = builder.connect().await.unwrap();
+    client.add_auth("digest", b"super:admin").await.unwrap();
+    let config = client.reconfig().join(&line).await.unwrap();
+    let last = config.members.last().unwrap();
+    let port = ensemble.member(joins).addr().port();
+    assert_eq!((last.id, last.client_address().unwrap().port), (4, port));
+
+    // Wherever it is asked for, the client is told or not, and it happens.
+    let leader = ensemble.leader().unwrap();
+    let number = i64::try_from(leader).unwrap() + 1;
+    match client.reconfig().leave(number).await {
+        Ok(config) => assert_eq!(config.members.len(), 3),
+        Err(error) => assert!(matches!(error, Error::ConnectionLost { .. }), "{error}"),
+    }
+    assert_eq!(ensemble.wait_for_leader(TEST_MAX), Some(0));
+    let config = loop {
+        match client.config().await {
+            Ok(config) => break config,
+            Err(error) => assert!(matches!(error, Error::ConnectionLost { .. }), "{error}"),
+        }
+    };
+    let ids: Vec<_> = config.members.iter().map(|member| member.id).collect();
+    assert_eq!(ids, [1, 2, 4]);
+    client.close().await.unwrap();
 }

@@ -53,7 +53,7 @@ pub struct FakeEnsemble {
     members: Vec<FakeServer>,
     shared: Arc<Shared>,
     /// How each of them was set up.
-    server: FakeServerBuilder,
+    server: Box<FakeServerBuilder>,
 }
 
 impl FakeEnsemble {
@@ -500,7 +500,7 @@ impl FakeEnsembleBuilder {
         Ok(FakeEnsemble {
             members,
             shared,
-            server: self.server,
+            server: Box::new(self.server),
         })
     }
 
