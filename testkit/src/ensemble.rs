@@ -62,7 +62,14 @@ pub enum Fate {
 /// [`poll_timeout`](Self::poll_timeout). Members are counted from 0; the server id of the first
 /// is 1. Methods that are given a member which is not there do nothing.
 ///
-/// At first all members run, reach each other, and follow the last one, in epoch 1.
+/// At first all members run, reach each other, and follow the last one, in epoch 1. Who the
+/// members are can change while it runs, if they are [set](ServerConfig::reconfig_enabled) so: a
+/// client that may asks for it, as at a real ensemble, and is told what a real one tells. A server
+/// that leaves goes on following and serving, without a vote, until it is stopped; one that is to
+/// join is [started](Self::add_server) before. Whoever gets a vote, or loses it to
+/// [observe](Self::with_observers), drops its clients and comes back at once. A leader that has
+/// no vote among the new members falls, and the first of those that have one is elected; what a
+/// follower was asked for it has then done and not answered.
 ///
 /// ```
 /// use homing_testkit::{Ensemble, Now, ServerConfig};
@@ -111,7 +118,8 @@ impl Ensemble {
     /// same but for what clients are granted: each write follows the rules of the member where it
     /// is asked for.
     ///
-    /// [`ServerConfig::server_id`] and [`ServerConfig::first_zxid`] are not looked at.
+    /// [`ServerConfig::server_id`], [`ServerConfig::first_zxid`] and [`ServerConfig::ensemble`]
+    /// are not looked at.
     pub fn new(members: Vec<ServerConfig>) -> Self {
         Self::with_observers(members, Vec::new())
     }
@@ -318,7 +326,7 @@ impl Ensemble {
 
 /// Assertions.
 impl Ensemble {
-    /// How many members there are, whether they run or not.
+    /// How many members there are, whether they run or not, and servers that are none.
     #[allow(
         clippy::len_without_is_empty,
         reason = "nobody starts an ensemble of nobody"

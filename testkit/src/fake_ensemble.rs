@@ -33,6 +33,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// [`wait_for_leader`](Self::wait_for_leader) waits for one, and
 /// [`wait_until`](Self::wait_until) for anything else.
 ///
+/// With [`reconfig_enabled`](ServerConfig::reconfig_enabled), a client that is a
+/// [super user](ServerConfig::super_digest) can change who the members are, as at a real
+/// ensemble: who leaves follows and serves until it is stopped, who is to join is started with
+/// [`add_server`](Self::add_server), some may [observe](FakeEnsembleBuilder::observers). A member
+/// listens where it does, whatever a new configuration says of its ports, and one with groups or
+/// weights is refused as malformed. What a follower is asked that cannot be read it refuses, where
+/// a real one never answers; and a server that was removed and is stopped can start again, which a
+/// real one cannot do whose own file has no address of its own any more.
+///
 /// ```
 /// use std::time::Duration;
 /// use homing_testkit::FakeEnsemble;
@@ -86,7 +95,7 @@ impl FakeEnsemble {
         members.collect::<Vec<_>>().join(",")
     }
 
-    /// How many members there are, whether they run or not.
+    /// How many members there are, whether they run or not, and servers that are none.
     #[allow(
         clippy::len_without_is_empty,
         reason = "there is no ensemble of nobody"

@@ -192,10 +192,17 @@ impl FakeServerBuilder {
         self
     }
 
-    /// It may be asked for another configuration (`reconfigEnabled`), and answers as one that
-    /// stands alone. It may not.
+    /// It may be asked for another configuration (`reconfigEnabled`): alone it says that it has no
+    /// ensemble, and an ensemble gets other members. It may not.
     pub fn reconfig_enabled(mut self, enabled: bool) -> Self {
         self.config.reconfig_enabled = enabled;
+        self
+    }
+
+    /// A single server stands alone (`standaloneEnabled`), so that an ensemble is never left with
+    /// one that has a vote. It does.
+    pub fn standalone_enabled(mut self, enabled: bool) -> Self {
+        self.config.standalone_enabled = enabled;
         self
     }
 

@@ -152,6 +152,21 @@ impl<M: Members> Script<M> {
         let state = ask(self.members.addr(3), "mntr");
         let state = state.lines().find(|it| it.starts_with("zk_server_state"));
         self.note("it observes", state);
+        let state = ask(self.members.addr(leader), "mntr");
+        let names = [
+            "quorum_size",
+            "learners",
+            "synced_followers",
+            "synced_observers",
+        ];
+        let is_one = |line: &&str| {
+            names
+                .iter()
+                .any(|it| line.starts_with(&format!("zk_{it}\t")))
+        };
+        let mut counts: Vec<_> = state.lines().filter(is_one).collect();
+        counts.sort_unstable();
+        self.note("the leader counts it", counts);
         let mut client = self.admin(3);
         let answer = client.create("/by-observer", CreateMode::Ephemeral);
         self.answer("it hands over writes", answer.as_ref());

@@ -88,9 +88,14 @@ pub(crate) struct Serve {
     #[arg(long)]
     no_local_sessions: bool,
 
-    /// Answer a reconfiguration as a server that stands alone (reconfigEnabled).
+    /// Let an ensemble get other members, for whom it takes a super user; alone, say that there is
+    /// no ensemble (reconfigEnabled).
     #[arg(long)]
     reconfig_enabled: bool,
+
+    /// Let an ensemble be left with a single server that has a vote (standaloneEnabled=false).
+    #[arg(long)]
+    no_standalone: bool,
 
     /// The server's number, the top byte of its session ids (myid).
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -140,6 +145,7 @@ impl Serve {
             .read_only(self.read_only)
             .local_sessions(!self.no_local_sessions)
             .reconfig_enabled(self.reconfig_enabled)
+            .standalone_enabled(!self.no_standalone)
             .server_id(self.server_id);
         let builder = match self.four_letter_words.is_empty() {
             true => builder,

@@ -259,14 +259,17 @@ impl View<'_> {
             ServerMode::Follower => ("following - broadcast", &[]),
             ServerMode::Observer => ("observing - broadcast", &[]),
         };
-        let members = self.members();
+        let (voters, observers) = self.members();
+        let followers = voters.saturating_sub(1);
         let mut lines = vec![
             ("peer_state", state.to_owned()),
-            ("quorum_size", members.to_string()),
+            ("quorum_size", voters.to_string()),
         ];
         lines.extend(gauges.iter().map(|name| {
             let value = match *name {
-                "learners" | "synced_followers" => members.saturating_sub(1).to_string(),
+                "learners" => (followers + observers).to_string(),
+                "synced_followers" => followers.to_string(),
+                "synced_observers" => observers.to_string(),
                 "last_proposal_size" | "max_proposal_size" | "min_proposal_size" => "-1".into(),
                 _ => "0".into(),
             };
@@ -275,16 +278,19 @@ impl View<'_> {
         lines
     }
 
-    /// How many servers the configuration has.
-    fn members(&self) -> usize {
+    /// How many servers the configuration has with a vote, and how many without one.
+    fn members(&self) -> (usize, usize) {
         let node = self.server.tree.get(path::CONFIG);
         let text = node.and_then(|node| node.data.clone()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        text.lines().filter(|it| it.starts_with("server.")).count()
+        let members = text.lines().filter(|it| it.starts_with("server."));
+        let (observers, voters): (Vec<_>, Vec<_>) =
+            members.partition(|it| it.contains(":observer"));
+        (voters.len(), observers.len())
     }
 }
 
-/// What a leader has more than others. All followers are taken to be there.
+/// What a leader has more than others. All members are taken to be there, and nobody else.
 const LEADER_GAUGES: [&str; 9] = [
     "learners",
     "synced_followers",

@@ -94,6 +94,15 @@ fn nonsense_is_refused_and_named() {
         (&["--lag", "1:500"], "--ensemble"),
         (&["--ensemble", "3", "--read-only"], "--read-only"),
         (&["--ensemble", "3", "--lag", "3:500"], "server 3 leads"),
+        (&["--observers", "1"], "--ensemble"),
+        (
+            &["--ensemble", "3", "--observers", "3"],
+            "one at least must have a vote",
+        ),
+        (
+            &["--ensemble", "3", "--observers", "1", "--lag", "2:5"],
+            "server 2 leads",
+        ),
         (
             &["--ensemble", "3", "--lag", "1:5", "--lag", "1:6"],
             "server 1 has one already",

@@ -15,13 +15,17 @@ use super::{MILLIS_MAX, positive};
 #[derive(Debug, Clone, Args)]
 pub(super) struct Quorum {
     /// Run so many servers as an ensemble, on consecutive ports from that of --listen on, or on
-    /// free ones. The last one leads at first.
+    /// free ones. The last one that has a vote leads at first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     #[arg(conflicts_with_all = ["read_only", "server_id", "first_zxid"])]
     ensemble: Option<u8>,
 
+    /// Let so many of them, the last ones, observe: they serve clients and have no vote.
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "ensemble")]
+    observers: u8,
+
     /// Let a server apply everything so many milliseconds late: its number from 1 on, a colon, and
-    /// the milliseconds. Can be given for several, but not for the last one, which leads.
+    /// the milliseconds. Can be given for several, but not for the one that leads.
     #[arg(long, value_name = "SERVER:MS", requires = "ensemble")]
     lag: Vec<Lag>,
 
@@ -71,13 +75,20 @@ impl Quorum {
                  there on, and the last port is 65535"
             ));
         }
+        let voters = members.saturating_sub(self.observers);
+        if voters == 0 {
+            return Err(format!(
+                "cannot use --observers {}: of {members} servers one at least must have a vote",
+                self.observers
+            ));
+        }
         let mut known = BTreeSet::new();
         let mut numbers = self.lag.iter().map(|lag| lag.server);
         let refused = numbers.find_map(|number| match number {
             _ if !(1..=members).contains(&number) => Some(format!(
                 "there is no server {number}, they are 1 to {members}"
             )),
-            _ if number == members => Some(format!("server {number} leads, and has no lag")),
+            _ if number == voters => Some(format!("server {number} leads, and has no lag")),
             _ if !known.insert(number) => Some(format!("server {number} has one already")),
             _ => None,
         });
@@ -91,6 +102,7 @@ impl Quorum {
         let election_time = Duration::from_millis(self.election_time_ms);
         let mut ensemble = builder
             .ensemble(members.into())
+            .observers(self.observers.into())
             .election_time(election_time);
         for Lag { server, by } in self.lag {
             ensemble = ensemble.lag(usize::from(server).saturating_sub(1), by);
