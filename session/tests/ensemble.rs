@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_protocol::{Acl, Create, CreateMode, RequestHeader, op, put_request, request_len};
-use homing_session::{Config, ConnectString, Note, Session, SessionState, Shared};
+use homing_protocol::{
+    Acl, Create, CreateMode, Reconfig, Record, RequestHeader, op, put_request, request_len,
+};
+use homing_session::{
+    Answer, Authentication, Config, ConnectString, Note, Secret, Session, SessionState, Shared,
+};
 use homing_testkit::sim::{Members, Sim};
 use homing_testkit::{Ensemble, ServerConfig};
-use homing_transport::Request;
+use homing_transport::{Request, Ticket};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,15 +23,28 @@ struct World {
 
 /// Three members at 10.0.0.1 to 10.0.0.3, of whom the session knows these. The last one leads.
 fn world(servers: &str, seed: u64) -> World {
+    world_of(servers, seed, |_| {})
+}
+
+fn world_of(servers: &str, seed: u64, set: impl FnOnce(&mut Config)) -> World {
     let mut config = Config::new(servers.parse::<ConnectString>().unwrap().servers);
     config.seed = seed;
+    set(&mut config);
     let (session, shared) = Session::new(config);
-    let ensemble = Ensemble::new(vec![ServerConfig::default(); 3]);
+    let ensemble = Ensemble::new(vec![server(); 3]);
     let members = Members::new(ensemble, [1, 2, 3].map(address));
     World {
         sim: Sim::with_ensemble(session, members),
         shared,
     }
+}
+
+/// One that may be reconfigured.
+fn server() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.super_digest = Some("super:xQJmxLMiHGwaqBvst5y6rkB6HQs=".into());
+    config.reconfig_enabled = true;
+    config
 }
 
 fn address(last: u8) -> SocketAddr {
@@ -46,10 +63,27 @@ impl World {
     fn home(&self) -> Option<usize> {
         match self.shared.status.state() {
             SessionState::Connected(connection) => {
-                (0..3).find(|member| connection.server == address(*member as u8 + 1))
+                (0..9).find(|member| connection.server == address(*member as u8 + 1))
             }
             _ => None,
         }
+    }
+
+    /// Changes who the members are. The answer may be lost.
+    fn reconfigure(&mut self, joining: Option<&str>, leaving: Option<&str>) {
+        let change = Reconfig {
+            joining,
+            leaving,
+            members: None,
+            from_config: -1,
+        };
+        drop(self.submit(op::RECONFIG, &change));
+    }
+
+    /// The servers that the session knows of.
+    fn servers(&self) -> Vec<String> {
+        let servers = self.shared.status.servers();
+        servers.iter().map(ToString::to_string).collect()
     }
 
     fn session_id(&self) -> i64 {
@@ -66,20 +100,22 @@ impl World {
             acl: &acl,
             mode: CreateMode::Persistent,
         };
-        let request = Request {
-            len: request_len(&body),
-            within: None,
-            note: Note::Plain { op: op::CREATE2 },
-        };
-        let header = |xid| RequestHeader {
-            xid,
-            op: op::CREATE2,
-        };
-        let queue = &self.shared.queue;
-        let ticket = queue.try_submit(request, |xid, out| put_request(out, header(xid), &body));
-        let mut ticket = ticket.unwrap();
-        self.sim.run_for(SECOND);
+        let mut ticket = self.submit(op::CREATE2, &body);
         ticket.try_pull().expect("an answer").expect("a reply").zxid
+    }
+
+    /// Asks for something, and waits a second.
+    fn submit(&mut self, op: i32, body: &impl Record) -> Ticket<Answer> {
+        let request = Request {
+            len: request_len(body),
+            within: None,
+            note: Note::Plain { op },
+        };
+        let header = |xid| RequestHeader { xid, op };
+        let queue = &self.shared.queue;
+        let ticket = queue.try_submit(request, |xid, out| put_request(out, header(xid), body));
+        self.sim.run_for(SECOND);
+        ticket.unwrap()
     }
 }
 
@@ -127,5 +163,36 @@ fn a_session_lives_through_elections() {
         world.connect();
         assert_eq!(world.create(&format!("/{epoch}")) >> 32, epoch);
     }
+    assert_eq!(world.session_id(), session_id);
+}
+
+#[test]
+fn a_session_follows_members_that_join_and_leave_while_it_lives() {
+    let mut world = world_of("10.0.0.1", 3, |config| config.follow_reconfig = true);
+    world.shared.authentications.add(Arc::new(Authentication {
+        scheme: "digest".into(),
+        proof: Secret::new(b"super:admin"),
+    }));
+    world.connect();
+    let session_id = world.session_id();
+    world.sim.run_for(SECOND);
+    assert_eq!(world.servers().len(), 3);
+    let joins = world.sim.add_server(server(), address(4)).unwrap();
+    let line = world.sim.ensemble().server_line(joins).unwrap();
+    world.reconfigure(Some(&line), None);
+    world.sim.run_for(SECOND);
+    assert_eq!(world.servers().len(), 4);
+
+    // One after the other leaves, the leader first, and whoever is left of the first three.
+    for leaves in ["3", "1"] {
+        world.reconfigure(None, Some(leaves));
+        world.sim.run_for(5 * SECOND);
+        world.connect();
+        let gone = format!("10.0.0.{leaves}:2181");
+        assert!(!world.servers().contains(&gone));
+        let home = world.home().unwrap() + 1;
+        assert_ne!(home.to_string(), leaves, "it is where the members are");
+    }
+    assert_eq!(world.create("/a") >> 32, 3, "each of them led");
     assert_eq!(world.session_id(), session_id);
 }

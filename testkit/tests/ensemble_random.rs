@@ -1,12 +1,12 @@
-//! Random work on an ensemble whose members lag, are cut off, stopped and elected at random: in
-//! the end all of them know the same.
+//! Random work on an ensemble whose members lag, are cut off, stopped, elected, and change at
+//! random: in the end all of them know the same.
 
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use homing_protocol::{CreateMode, Delete, Empty, op};
+use homing_protocol::{CreateMode, Delete, Empty, Reconfig, op};
 use homing_testkit::{Dialect, Ensemble, Fate, NodeInfo, Server};
 use support::ensemble::{End, Peer, Rig, resume};
 use support::{Raw, new_session, unhex};
@@ -167,6 +167,49 @@ fn disturb(rig: &mut Rig, dice: &mut Dice) {
     });
 }
 
+/// Somebody who may asks for other members, and does not wait for the answer.
+fn reconfigure(rig: &mut Rig, dice: &mut Dice) {
+    let end = rig.knock(dice.roll(rig.ensemble.len()), &new_session(30_000));
+    let Some(response) = rig.response(end).filter(|it| it.timeout_ms > 0) else {
+        return;
+    };
+    let peer = Peer {
+        end,
+        session: response.session_id,
+        password: response.password,
+    };
+    let mut auth = vec![0; 4];
+    for text in ["digest", "super:admin"] {
+        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        auth.extend_from_slice(text.as_bytes());
+    }
+    rig.send(peer, op::AUTH, &Raw(auth));
+    let mut line = || {
+        let member = dice.roll(rig.ensemble.len());
+        let line = rig.ensemble.server_line(member).unwrap();
+        match dice.roll(3) {
+            0 => line.replace("participant", "observer"),
+            _ => line,
+        }
+    };
+    let (one, another) = (line(), line());
+    let both = format!("{one},{another}");
+    let leaves = (dice.roll(rig.ensemble.len()) + 1).to_string();
+    let (joining, leaving, members) = match dice.roll(6) {
+        0 | 1 => (None, Some(&leaves[..]), None),
+        2 | 3 => (Some(&one[..]), None, None),
+        4 => (Some(&both[..]), Some(&leaves[..]), None),
+        _ => (None, None, Some(&both[..])),
+    };
+    let change = Reconfig {
+        joining,
+        leaving,
+        members,
+        from_config: -1,
+    };
+    rig.send(peer, op::RECONFIG, &change);
+}
+
 fn run(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let members = dice.pick(&[3, 5]);
@@ -177,7 +220,11 @@ fn run(seed: u64) {
     let mut rig = Rig::with(members, |config| {
         config.speak(dialect);
         config.container_check_interval = Duration::from_millis(300);
+        config.super_digest = Some("super:xQJmxLMiHGwaqBvst5y6rkB6HQs=".into());
+        config.reconfig_enabled = true;
+        config.standalone_enabled = false;
     });
+    let config = rig.ensemble.server(0).unwrap().config().clone();
     let fate = dice.pick(&[Fate::Lost, Fate::Applied]);
     rig.ensemble.set_fate(fate);
     rig.ensemble.set_serves_stale(dice.roll(2) == 0);
@@ -194,6 +241,14 @@ fn run(seed: u64) {
         if dice.roll(10) == 0 {
             disturb(&mut rig, &mut dice);
         }
+        if dice.roll(20) == 0 {
+            reconfigure(&mut rig, &mut dice);
+        }
+        if dice.roll(200) == 0 {
+            let addr = ([10, 0, 0, rig.ensemble.len() as u8 + 1], 2181).into();
+            let config = config.clone();
+            rig.act(|ensemble, now| ensemble.add_server(now, config, addr));
+        }
         if dice.roll(50) == 0 {
             mend(&mut rig);
         }
@@ -209,7 +264,7 @@ fn run(seed: u64) {
     assert!(rig.last_zxid(leader) > zxid, "seed {seed}");
     let expected = state(rig.ensemble.server(leader).unwrap());
     let zxid = rig.last_zxid(leader);
-    for member in 0..members {
+    for member in 0..rig.ensemble.len() {
         assert_eq!(
             rig.ensemble.behind(member),
             0,

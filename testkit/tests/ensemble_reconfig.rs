@@ -433,6 +433,31 @@ fn one_change_at_a_time() {
 }
 
 #[test]
+fn a_leader_that_misses_those_whom_it_has_asked_to_be_members_leads_no_more() {
+    let mut rig = rig(5, 0);
+    rig.ensemble.set_sync_limit(SECOND);
+    let peer = admin(&mut rig, 4);
+    for member in [0, 1, 2] {
+        rig.act(|ensemble, now| ensemble.isolate(now, member));
+    }
+    let others = [line(1), line(2), line(5)].join(",");
+    send(&mut rig, peer, members(&others), -1);
+    assert_eq!(rig.ensemble.uncommitted(), 1);
+    // Three of the old five are there, and one of the new three.
+    rig.act(|ensemble, now| ensemble.heal(now, 2));
+    assert_eq!((rig.ensemble.leader(), rig.xids(peer)), (Some(4), vec![]));
+    rig.advance(SECOND);
+    assert_eq!(rig.ensemble.leader(), None);
+    assert!(rig.is_closed(peer.end));
+    for member in [0, 1] {
+        rig.act(|ensemble, now| ensemble.heal(now, member));
+    }
+    rig.advance(SECOND);
+    assert_eq!(rig.ensemble.leader(), Some(4), "it has the most in its log");
+    assert!(read(&mut rig, 3).starts_with(&lines(&[1, 2, 5])));
+}
+
+#[test]
 fn observers_follow_and_are_not_counted() {
     let mut rig = rig(3, 2);
     let all = ["follower", "follower", "leader", "observer", "observer"];

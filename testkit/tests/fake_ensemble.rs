@@ -378,6 +378,45 @@ fn an_ensemble_needs_members_and_ports_of_its_own() {
 }
 
 #[test]
+fn one_more_server_can_be_started_and_some_can_observe() {
+    let mut ensemble = FakeEnsemble::builder()
+        .members(4)
+        .observers(1)
+        .election_time(Duration::from_millis(10))
+        .start()
+        .unwrap();
+    let mut client = connect(&ensemble, 0);
+    client.create("/a", CreateMode::Persistent).unwrap();
+    let added = ensemble.add_server().unwrap();
+    assert_eq!((added, ensemble.len()), (4, 5));
+    let modes: Vec<_> = (0..5).map(|member| mode(&ensemble, member)).collect();
+    let expected = ["follower", "follower", "leader", "observer", "follower"];
+    assert_eq!(modes, expected);
+    let addr = ensemble.member(added).addr();
+    assert_eq!(ensemble.position(addr), Some(added));
+    assert!(ensemble.connect_string().ends_with(&addr.to_string()));
+    assert!(ensemble.server_line(added).ends_with(&addr.to_string()));
+    let mut client = connect(&ensemble, added);
+    assert_eq!(client.session.session_id >> 56, 5);
+    assert_eq!(client.set("/a", b"x").unwrap().err(), 0);
+    // What it learns later, it learns by itself.
+    ensemble.set_lag(added, Duration::from_millis(20));
+    assert_eq!(client.set("/a", b"y").unwrap().err(), 0);
+    // It is a server like the others, and goes with them.
+    ensemble.member(added).stop();
+    client.wait_for_end();
+    ensemble.member(added).restart().unwrap();
+    let mut client = patiently(|| Client::with(addr, &new_session(30_000)));
+    assert_eq!(client.get("/a", false).unwrap().last_stat().version, 2);
+    ensemble.stop_leader();
+    assert!(ensemble.wait_for_leader(Duration::from_secs(20)).is_some());
+
+    let error = FakeEnsemble::builder().observers(3).start().unwrap_err();
+    let expected = "of 3 members 3 are to observe: one must have a vote";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
 fn many_ensembles_stand_side_by_side() {
     let ensembles: Vec<_> = (0..20).map(|_| FakeEnsemble::start(3)).collect();
     let mut clients: Vec<_> = ensembles.iter().map(|it| connect(it, 0)).collect();

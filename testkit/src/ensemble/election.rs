@@ -6,6 +6,7 @@ use crate::replica::Role;
 use crate::server::Now;
 
 use super::member::Member;
+use super::membership::Membership;
 use super::{Ensemble, Fate};
 
 /// Who leads.
@@ -93,23 +94,33 @@ impl Ensemble {
 
 /// Questions.
 impl Ensemble {
-    /// Whether those that are so are a majority of those who have a vote.
-    fn are_majority(&self, are_so: impl Fn(&Member) -> bool) -> bool {
+    /// Whether those that are so are a majority of those who have a vote among such members.
+    fn are_majority(&self, of: &Membership, are_so: impl Fn(&Member) -> bool) -> bool {
         let members = self.members.iter().enumerate();
-        let counts =
-            |(index, member): &(usize, &Member)| self.membership.has_vote(*index) && are_so(member);
-        self.membership.is_majority(members.filter(counts).count())
+        let counts = |(index, member): &(usize, &Member)| of.has_vote(*index) && are_so(member);
+        of.is_majority(members.filter(counts).count())
     }
 
     /// Whether so many members reach each other that they can decide.
     fn has_majority(&self) -> bool {
-        self.are_majority(Member::is_reachable)
+        self.are_majority(&self.membership, Member::is_reachable)
     }
 
     /// Whether there is a leader that can decide.
     pub(super) fn can_commit(&self) -> bool {
         let leader = self.leader().and_then(|leader| self.members.get(leader));
         leader.is_some_and(Member::is_reachable) && self.has_majority()
+    }
+
+    /// Whether a leader has no reason to fall, as far as it has noticed. It needs those as well whom
+    /// it has asked to be the members.
+    fn leads_on(&self, now: Now, leader: usize) -> bool {
+        let limit = self.sync_limit;
+        let seems = |member: &Member| member.seems_reachable(now.instant, limit);
+        let pending = self.history.pending();
+        self.members.get(leader).is_some_and(seems)
+            && self.are_majority(&self.membership, seems)
+            && pending.is_none_or(|pending| self.are_majority(pending, seems))
     }
 
     /// Whether a member's requests arrive at the leader, be it one that can decide or not.
@@ -153,10 +164,7 @@ impl Ensemble {
     /// Looks at who reaches whom, and lets follow from it what is to follow by now.
     pub(super) fn regard(&mut self, now: Now) {
         if let Reign::Of(leader) = self.reign {
-            let limit = self.sync_limit;
-            let seems = |member: &Member| member.seems_reachable(now.instant, limit);
-            let leads_on = self.members.get(leader).is_some_and(seems);
-            if !leads_on || !self.are_majority(seems) {
+            if !self.leads_on(now, leader) {
                 self.fall(None);
             }
         }

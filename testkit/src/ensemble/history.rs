@@ -94,10 +94,10 @@ impl History {
     }
 
     /// Who are to be the members, where that is uncertain.
-    pub(super) fn pending(&self) -> Option<Arc<Membership>> {
+    pub(super) fn pending(&self) -> Option<&Arc<Membership>> {
         let first = self.position(self.committed)?;
         let mut uncertain = self.entries.iter().skip(first);
-        uncertain.find_map(|entry| entry.deed.members().cloned())
+        uncertain.find_map(|entry| entry.deed.members())
     }
 
     fn next_uncertain(&self) -> Option<&Entry> {

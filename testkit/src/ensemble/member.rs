@@ -169,9 +169,10 @@ impl Member {
         });
     }
 
-    /// Whether it has a leader, and has still to learn from it before it serves.
-    pub(super) fn is_catching_up(&self) -> bool {
-        self.catching_up.is_some()
+    /// Whether somebody else leads it, be it that it has still to learn before it serves.
+    pub(super) fn is_led(&self) -> bool {
+        let role = self.server.role();
+        matches!(role, Some(Role::Following | Role::Observing)) || self.catching_up.is_some()
     }
 
     /// Calls back when everything has arrived that is certain now.

@@ -176,12 +176,14 @@ impl Ensemble {
         }
     }
 
-    /// Whether enough of those follow who are to have a vote.
+    /// Whether enough of those who are to have a vote can acknowledge that. Who observes cannot: it
+    /// has to follow first.
     fn has_quorum(&self, members: &Membership, is_there: impl Fn(&Member) -> bool) -> bool {
         let counts = |(index, member): &(usize, &Member)| {
             members.has_vote(*index)
                 && is_there(member)
-                && (self.leader() == Some(*index) || member.follows())
+                && self.membership.part(*index) == Part::Follows
+                && (self.leader() == Some(*index) || member.is_led())
         };
         members.is_majority(self.members.iter().enumerate().filter(counts).count())
     }
@@ -193,7 +195,7 @@ impl Ensemble {
     pub(super) fn commit(&mut self, now: Now) {
         while self.can_commit() && !self.abdicates {
             self.history.commit_writes(now.instant);
-            let Some(members) = self.history.pending() else {
+            let Some(members) = self.history.pending().cloned() else {
                 return;
             };
             if !self.has_quorum(&members, Member::is_reachable) {
@@ -206,7 +208,7 @@ impl Ensemble {
     /// The same of all that there is, as by a leader that has found it in its log.
     pub(super) fn commit_all(&mut self, now: Now) {
         self.history.commit_writes(now.instant);
-        while let Some(members) = self.history.pending() {
+        while let Some(members) = self.history.pending().cloned() {
             self.activate(now, members);
             self.history.commit_writes(now.instant);
         }
@@ -226,17 +228,11 @@ impl Ensemble {
     /// Whoever is to lead in the place of the one that does: of those with a vote the first that
     /// follows.
     pub(super) fn successor(&self) -> Option<usize> {
+        let leader = self.leader();
         let mut members = self.members.iter().enumerate();
         members.find_map(|(index, member)| {
-            let can_lead = self.membership.has_vote(index) && member.follows();
-            (can_lead && member.is_reachable()).then_some(index)
+            let can_lead = self.membership.has_vote(index) && leader != Some(index);
+            (can_lead && member.is_led() && member.is_reachable()).then_some(index)
         })
-    }
-}
-
-impl Member {
-    /// Whether it follows, with a vote or without being a member, or is about to.
-    fn follows(&self) -> bool {
-        self.part == Part::Follows && (self.has_role(Role::Following) || self.is_catching_up())
     }
 }

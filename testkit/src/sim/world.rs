@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use homing_transport::Engine;
 
+use crate::config::ServerConfig;
 use crate::ensemble::Ensemble;
 use crate::server::{ConnectionId, Now, Output, Server};
 
@@ -177,6 +178,28 @@ impl<E: Engine> Sim<E, Members> {
     /// The ensemble behind the addresses.
     pub fn ensemble(&mut self) -> &mut Ensemble {
         &mut self.server.ensemble
+    }
+
+    /// Starts one more server, which listens at this address; see [`Ensemble::add_server`].
+    ///
+    /// ```
+    /// # use homing_session::{Config, ConnectString, Session};
+    /// # use homing_testkit::{Ensemble, ServerConfig};
+    /// # use homing_testkit::sim::{Members, Sim};
+    /// # let servers = "10.0.0.1".parse::<ConnectString>()?.servers;
+    /// # let (session, shared) = Session::new(Config::new(servers));
+    /// # let ensemble = Ensemble::new(vec![ServerConfig::default(); 3]);
+    /// # let addresses = [1, 2, 3].map(|n| ([10, 0, 0, n], 2181).into());
+    /// # let mut sim = Sim::with_ensemble(session, Members::new(ensemble, addresses));
+    /// let added = sim.add_server(ServerConfig::default(), ([10, 0, 0, 4], 2181).into());
+    /// assert_eq!(added, Some(3));
+    /// # Ok::<(), homing_session::ConnectStringError>(())
+    /// ```
+    pub fn add_server(&mut self, config: ServerConfig, address: SocketAddr) -> Option<usize> {
+        let member =
+            self.with_ensemble_now(|ensemble, now| ensemble.add_server(now, config, address))?;
+        self.server.addresses.insert(address, member);
+        Some(member)
     }
 
     /// Does something to the ensemble at the time that it is, and carries out what follows.
