@@ -163,10 +163,10 @@ impl Ensemble {
 impl Ensemble {
     /// Looks at who reaches whom, and lets follow from it what is to follow by now.
     pub(super) fn regard(&mut self, now: Now) {
-        if let Reign::Of(leader) = self.reign {
-            if !self.leads_on(now, leader) {
-                self.fall(None);
-            }
+        if let Reign::Of(leader) = self.reign
+            && !self.leads_on(now, leader)
+        {
+            self.fall(None);
         }
         if let Reign::Vacant { .. } = self.reign {
             self.hold_election(now);
