@@ -61,7 +61,7 @@ impl Server {
         self.config.ensemble.clone_from(&other.config.ensemble);
         self.set_last_zxid(other.last_zxid);
         for (id, session) in other.sessions.iter().filter(|(_, it)| !it.is_local) {
-            self.sessions.insert(now.instant, id, session.timeout, None);
+            self.sessions.insert(now.instant, id, session.stored, None);
         }
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use homing_protocol::{CreateMode, Delete, Empty, Reconfig, op};
+use homing_protocol::{Auth, CreateMode, Delete, Empty, Reconfig, op};
 use homing_testkit::{Dialect, Ensemble, Fate, NodeInfo, Server};
 use support::ensemble::{End, Peer, Rig, resume};
 use support::{Raw, new_session, unhex};
@@ -178,12 +178,11 @@ fn reconfigure(rig: &mut Rig, dice: &mut Dice) {
         session: response.session_id,
         password: response.password,
     };
-    let mut auth = vec![0; 4];
-    for text in ["digest", "super:admin"] {
-        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
-        auth.extend_from_slice(text.as_bytes());
-    }
-    rig.send(peer, op::AUTH, &Raw(auth));
+    let auth = Auth {
+        scheme: "digest",
+        proof: b"super:admin",
+    };
+    rig.send(peer, op::AUTH, &auth);
     let mut line = || {
         let member = dice.roll(rig.ensemble.len());
         let line = rig.ensemble.server_line(member).unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use homing_protocol::{
-    Acl, Create, CreateMode, Empty, EventType, Id, Reader, Reconfig, RequestHeader, SetAcl, op,
-    put_request,
+    Acl, Auth, Create, CreateMode, Empty, EventType, Id, Reader, Reconfig, RequestHeader, SetAcl,
+    op, put_request,
 };
 use homing_testkit::{Ensemble, Fate, ServerConfig};
 use support::Answer;
@@ -17,6 +17,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const CONFIG: &str = "/zookeeper/config";
 /// The hash of `super:admin`.
 const SUPER: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
+
+/// What proves to be that super user.
+const ADMIN: Auth<'_> = Auth {
+    scheme: "digest",
+    proof: b"super:admin",
+};
 
 const SYSTEM: i32 = -5;
 const ARGUMENTS: i32 = -8;
@@ -43,12 +49,7 @@ fn rig(voters: usize, observers: usize) -> Rig {
 /// A client that may do everything.
 fn admin(rig: &mut Rig, member: usize) -> Peer {
     let peer = rig.peer(member);
-    let mut auth = vec![0; 4];
-    for text in ["digest", "super:admin"] {
-        auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
-        auth.extend_from_slice(text.as_bytes());
-    }
-    rig.send(peer, op::AUTH, &support::Raw(auth));
+    rig.send(peer, op::AUTH, &ADMIN);
     rig.take(peer.end);
     peer
 }

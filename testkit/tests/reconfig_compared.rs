@@ -5,11 +5,11 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use homing_protocol::{Acl, CreateMode, Delete, Empty, Id, Reader, Reconfig, SetAcl, op};
+use homing_protocol::{Acl, Auth, CreateMode, Delete, Empty, Id, Reader, Reconfig, SetAcl, op};
 use homing_testkit::real::{self, Ensemble, ZooKeeper};
 use homing_testkit::{FakeEnsemble, ServerConfig};
 use support::socket::{Client, ask, line, patiently};
-use support::{Answer, Raw, new_session, path_and_kind};
+use support::{Answer, new_session, path_and_kind};
 
 const CONFIG: &str = "/zookeeper/config";
 /// The hash of `super:admin`.
@@ -125,12 +125,11 @@ impl<M: Members> Script<M> {
 
     fn admin(&self, member: usize) -> Client {
         let mut client = self.connect(member);
-        let mut auth = vec![0; 4];
-        for text in ["digest", "super:admin"] {
-            auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
-            auth.extend_from_slice(text.as_bytes());
-        }
-        assert_eq!(client.call(op::AUTH, &Raw(auth)).unwrap().err(), 0);
+        let auth = Auth {
+            scheme: "digest",
+            proof: b"super:admin",
+        };
+        assert_eq!(client.call(op::AUTH, &auth).unwrap().err(), 0);
         client
     }
 
