@@ -303,11 +303,44 @@ fn an_access_control_list_can_let_others_ask() {
         acl: &acl,
         version: -1,
     };
-    // What stands in front of it on the same connection counts.
     rig.send(peer, op::SET_ACL, &set);
     rig.take(peer.end);
     assert_eq!(reconfig(&mut rig, other, leaving("1")).err(), 0);
     assert_eq!(rig.get(other, CONFIG, false).err(), NO_AUTH, "only that");
+
+    // What has arrived in front of it counts, though nobody has applied it yet.
+    let open = [Acl::open()];
+    rig.send(
+        peer,
+        op::SET_ACL,
+        &SetAcl {
+            acl: &open,
+            ..set.clone()
+        },
+    );
+    rig.take(peer.end);
+    let mut both = BytesMut::new();
+    let closed = [Acl {
+        permissions: 1,
+        ..open[0].clone()
+    }];
+    let closed = SetAcl {
+        acl: &closed,
+        ..set.clone()
+    };
+    let change = Reconfig {
+        joining: None,
+        leaving: None,
+        members: None,
+        from_config: -1,
+    };
+    let stranger = rig.peer(2);
+    put_request(&mut both, header(1, op::SET_ACL), &closed);
+    put_request(&mut both, header(2, op::RECONFIG), &change);
+    rig.give(stranger.end, &both);
+    let headers = rig.headers(stranger);
+    let errors: Vec<_> = headers.iter().map(|header| header.err).collect();
+    assert_eq!(errors, [0, NO_AUTH]);
 }
 
 #[test]
@@ -478,6 +511,11 @@ fn observers_follow_and_are_not_counted() {
     assert_eq!(rig.xids(peer)[1..], [get, sync]);
 
     assert!(!rig.act(|ensemble, now| ensemble.elect(now, 3)));
+    // Nor are they among those who are to have a vote: first they have to follow.
+    let admin = admin(&mut rig, 2);
+    let promoted = [line(3), line(4), line(5)].join("\n");
+    let answer = reconfig(&mut rig, admin, members(&promoted));
+    assert_eq!(answer.err(), NO_QUORUM);
     for member in [0, 1] {
         rig.act(|ensemble, now| ensemble.stop(now, member));
     }
