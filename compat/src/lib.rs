@@ -29,6 +29,25 @@ const TICK: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// A session time-out that no test outlasts by accident.
+pub const LONG: Duration = Duration::from_secs(40);
+
+/// Defines `plain`, which makes a stat the same wherever the same was done: without times, and the
+/// owner's id a 1. Each client has a type of its own for it, with the same fields.
+#[macro_export]
+macro_rules! plain {
+    ($stat:ident) => {
+        fn plain(stat: $stat) -> $stat {
+            $stat {
+                ctime: 0,
+                mtime: 0,
+                ephemeral_owner: stat.ephemeral_owner.signum(),
+                ..stat
+            }
+        }
+    };
+}
+
 /// A fake server and a real one that are set up alike.
 #[must_use]
 pub struct Servers {

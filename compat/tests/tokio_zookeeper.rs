@@ -1,16 +1,11 @@
 //! The crate `tokio-zookeeper`, unchanged. Of lost connections there is nothing here: version 0.4
 //! does not survive them, whoever its server is.
 
-use std::time::Duration;
-
 use futures::{Stream, StreamExt};
-use homing_compat::{Notes, Servers};
+use homing_compat::{LONG, Notes, Servers};
 use tokio_zookeeper::{
     Acl, CreateMode, MultiResponse, Permission, Stat, WatchedEvent, ZooKeeper, ZooKeeperBuilder,
 };
-
-/// A time-out that no test outlasts by accident.
-const LONG: Duration = Duration::from_secs(40);
 
 async fn connect(address: &str) -> (ZooKeeper, impl Stream<Item = WatchedEvent> + use<>) {
     let mut builder = ZooKeeperBuilder::default();
@@ -23,15 +18,7 @@ async fn create(client: &ZooKeeper, path: &str, mode: CreateMode) -> impl std::f
     client.create(path, &b"data"[..], open, mode).await
 }
 
-/// A stat that is the same wherever the same was done: without times, and the owner's id a 1.
-fn plain(stat: Stat) -> Stat {
-    Stat {
-        ctime: 0,
-        mtime: 0,
-        ephemeral_owner: stat.ephemeral_owner.signum(),
-        ..stat
-    }
-}
+homing_compat::plain!(Stat);
 
 fn told(event: Option<WatchedEvent>) -> String {
     format!("{:?}", event.map(|event| (event.event_type, event.path)))

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use homing_compat::{Notes, Server, Servers};
+use homing_compat::{LONG, Notes, Server, Servers};
 use zookeeper::recipes::cache::{PathChildrenCache, PathChildrenCacheEvent};
 use zookeeper::recipes::leader::LeaderLatch;
 use zookeeper::recipes::queue::ZkQueue;
@@ -14,8 +14,6 @@ use zookeeper::{
     ZooKeeper, ZooKeeperExt,
 };
 
-/// A time-out that no test outlasts by accident.
-const LONG: Duration = Duration::from_secs(40);
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,15 +36,7 @@ fn make(client: &ZooKeeper, path: &str) {
     create(client, path, CreateMode::Persistent).unwrap();
 }
 
-/// A stat that is the same wherever the same was done: without times, and the owner's id a 1.
-fn plain(stat: Stat) -> Stat {
-    Stat {
-        ctime: 0,
-        mtime: 0,
-        ephemeral_owner: stat.ephemeral_owner.signum(),
-        ..stat
-    }
-}
+homing_compat::plain!(Stat);
 
 fn sorted(names: ZkResult<Vec<String>>) -> ZkResult<Vec<String>> {
     names.map(|mut names| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_compat::{Server, Servers, on_the_fake};
+use homing_compat::{LONG, Server, Servers, on_the_fake};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
 use zookeeper_async::recipes::cache::{PathChildrenCache, PathChildrenCacheEvent};
@@ -13,9 +13,6 @@ use zookeeper_async::recipes::shared_lock;
 use zookeeper_async::{
     Acl, CreateMode, Stat, WatchedEvent, ZkResult, ZkState, ZooKeeper, ZooKeeperExt,
 };
-
-/// A time-out that no test outlasts by accident.
-const LONG: Duration = Duration::from_secs(40);
 
 async fn connect(server: &Server) -> Arc<ZooKeeper> {
     Arc::new(connect_to(&server.connect_string()).await)
@@ -38,15 +35,7 @@ async fn make(client: &ZooKeeper, path: &str) {
     create(client, path, CreateMode::Persistent).await.unwrap();
 }
 
-/// A stat that is the same wherever the same was done: without times, and the owner's id a 1.
-fn plain(stat: Stat) -> Stat {
-    Stat {
-        ctime: 0,
-        mtime: 0,
-        ephemeral_owner: stat.ephemeral_owner.signum(),
-        ..stat
-    }
-}
+homing_compat::plain!(Stat);
 
 /// A watcher, and what it is told.
 fn watcher() -> (impl FnOnce(WatchedEvent) + Send, UnboundedReceiver<String>) {

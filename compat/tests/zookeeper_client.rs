@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use homing_compat::{Notes, Server, Servers, on_the_fake};
+use homing_compat::{LONG, Notes, Server, Servers, on_the_fake};
 use homing_testkit::real::jaas_with_users;
 use homing_testkit::{FakeServer, SaslConfig};
 use tokio::time::{sleep, timeout};
@@ -18,8 +18,6 @@ use zookeeper_client::{
 const OPEN: Acls<'static> = Acls::anyone_all();
 const PLAIN: CreateOptions<'static> = CreateMode::Persistent.with_acls(OPEN);
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(OPEN);
-/// A time-out that no test outlasts by accident.
-const LONG: Duration = Duration::from_secs(40);
 
 async fn connect(server: &Server) -> Client {
     connect_to(&server.connect_string()).await
@@ -30,15 +28,7 @@ async fn connect_to(servers: &str) -> Client {
     connector.connect(servers).await.unwrap()
 }
 
-/// A stat that is the same wherever the same was done: without times, and the owner's id a 1.
-fn plain(stat: Stat) -> Stat {
-    Stat {
-        ctime: 0,
-        mtime: 0,
-        ephemeral_owner: stat.ephemeral_owner.signum(),
-        ..stat
-    }
-}
+homing_compat::plain!(Stat);
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
     names.sort_unstable();
