@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use homing_protocol::incoming;
+
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -62,7 +64,7 @@ fn relative(set: &[u8]) -> Option<String> {
         let name = NAMES.iter().find(|(oid, _)| *oid == kind);
         parts.push(match name {
             Some((_, name)) if is_text(tag) => {
-                format!("{name}={}", escape(&String::from_utf8_lossy(value)))
+                format!("{name}={}", escape(&incoming::text(value)))
             }
             Some((_, name)) => format!("{name}={}", hex(whole)),
             None => format!("{}={}", numbers(kind)?, hex(whole)),
@@ -324,8 +326,9 @@ mod tests {
     #[test]
     fn strings_read_as_java_reads_them_and_other_values_are_numbers() {
         const CN: &[u8] = &[0x55, 4, 3];
-        let rows: [(u8, &[u8], &str); 14] = [
+        let rows: [(u8, &[u8], &str); 15] = [
             (0x0c, b"\xff", "CN=\u{fffd}"),
+            (0x0c, b"\xed\xa0\x80", "CN=\u{fffd}"),
             (0x13, b"a,\xc3", "CN=a\\,\u{fffd}"),
             (0x14, "ü".as_bytes(), "CN=ü"),
             (0x1e, b"\0h\0\xfc", "CN=\\00h\\00\u{fffd}"),

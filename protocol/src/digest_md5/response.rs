@@ -8,6 +8,7 @@ use super::{
     is_space, once, put_realm, put_text,
 };
 use crate::md5::Md5;
+use crate::text;
 
 /// A client's answer to a challenge.
 ///
@@ -77,7 +78,7 @@ impl Response {
         number("maxbuf", maxbuf, 10)?;
         let user = user.ok_or(DigestError::Missing("username"))?;
         Ok(Self {
-            user: String::from_utf8_lossy(&user).into_owned(),
+            user: text::decode_as_java_does(&user).into_owned(),
             realm: realm.unwrap_or_default(),
             nonce: nonce.ok_or(DigestError::Missing("nonce"))?,
             cnonce: cnonce.ok_or(DigestError::Missing("cnonce"))?,
