@@ -33,6 +33,11 @@ impl SessionPassword {
         len: 16,
     };
 
+    const EMPTY: Self = Self {
+        bytes: [0; PASSWORD_LEN_MAX],
+        len: 0,
+    };
+
     /// A password of at most [`PASSWORD_LEN_MAX`] bytes.
     ///
     /// # Errors
@@ -104,14 +109,16 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// Reads a whole frame, as a server does. A null password reads as an empty one.
+    /// Reads a whole frame, as a server does. A null password reads as an empty one, and so does
+    /// one of more than [`PASSWORD_LEN_MAX`] bytes: it is no session's, and reading it is no fault.
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(frame);
         reader.i32("protocolVersion")?;
         let last_zxid_seen = reader.i64("lastZxidSeen")?;
         let timeout_ms = reader.i32("timeOut")?;
         let session_id = reader.i64("sessionId")?;
-        let password = read_password(&mut reader)?;
+        let password = reader.buffer("passwd")?.unwrap_or_default();
+        let password = SessionPassword::new(&password).unwrap_or(SessionPassword::EMPTY);
         let read_only = read_trailing_bool(&mut reader)?;
         Ok(Self {
             last_zxid_seen,

@@ -5,6 +5,7 @@ mod support;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
+use bytes::{BufMut, BytesMut};
 use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword, op};
 use homing_testkit::{FakeServer, real};
 use support::socket::{dial, read_frame};
@@ -68,6 +69,19 @@ fn connect(address: SocketAddr) -> (TcpStream, ConnectResponse) {
         .unwrap();
     let answer = read_frame(&mut socket).expect("a handshake");
     (socket, ConnectResponse::decode(&answer).unwrap())
+}
+
+/// A handshake with a password that no client has.
+fn of_any_password(session: i64, len: u32) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_u32(29 + len);
+    frame.put_slice(&[0; 12]);
+    frame.put_i32(10_000);
+    frame.put_i64(session);
+    frame.put_u32(len);
+    frame.put_bytes(7, len as usize);
+    frame.put_u8(0);
+    frame.into()
 }
 
 fn header(frame: &[u8]) -> (i32, i32) {
@@ -193,7 +207,7 @@ fn handshakes_that_make_no_sense_are_answered_as_by_a_real_server() {
         session_id,
         ..new_session(10_000)
     };
-    let rows: [(&str, [Vec<u8>; 2]); 6] = [
+    let rows: [(&str, [Vec<u8>; 2]); 9] = [
         ("no frame", [vec![0; 4], vec![0; 4]]),
         (
             "half of one",
@@ -226,6 +240,12 @@ fn handshakes_that_make_no_sense_are_answered_as_by_a_real_server() {
                 });
                 frame.to_vec()
             }),
+        ),
+        ("a long password", both.map(|_| of_any_password(0, 65))),
+        ("a longer one", both.map(|_| of_any_password(0, 1000))),
+        (
+            "a long password of a session that there is not",
+            both.map(|_| of_any_password(77, 100)),
         ),
     ];
     for (what, [to_fake, to_real]) in rows {
