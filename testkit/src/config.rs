@@ -47,6 +47,9 @@ pub struct ServerConfig {
     pub request_len_max: usize,
     /// How long a connection may stay without a handshake. 10 s.
     pub handshake_timeout: Duration,
+    /// Whether the numbers of sequential nodes go on at −2147483648 behind 2147483647, as before
+    /// 3.6. Off: they stay there, but for those of one multi.
+    pub sequences_wrap: bool,
     /// How many connections one address may have (`maxClientCnxns`); those above are closed at
     /// once. 0, the default, is no limit: ZooKeeper's own default of 60 is a nuisance where all
     /// clients are on the loopback address.
@@ -246,6 +249,7 @@ impl Default for ServerConfig {
             max_session_timeout: None,
             request_len_max: frame::REQUEST_LEN_MAX,
             handshake_timeout: Duration::from_secs(10),
+            sequences_wrap: false,
             max_client_connections: 0,
             max_connections: 0,
             outstanding_limit: 1000,

@@ -44,7 +44,8 @@ use crate::operation::DELETE_CONTAINER;
 ///   [`check_watches_own`](ServerConfig::check_watches_own),
 ///   [`multi_holds_no_reads`](ServerConfig::multi_holds_no_reads),
 ///   [`null_acl_breaks`](ServerConfig::null_acl_breaks),
-///   [`delete_looks_first`](ServerConfig::delete_looks_first) and
+///   [`delete_looks_first`](ServerConfig::delete_looks_first),
+///   [`sequences_wrap`](ServerConfig::sequences_wrap) and
 ///   [`whole_latencies`](ServerConfig::whole_latencies).
 /// * **3.4**, besides: no create2, containers, times to live, checkWatches, removeWatches and
 ///   reconfig, no word `dirs`, nearly all words allowed,
@@ -288,6 +289,7 @@ impl ServerConfig {
         self.delete_looks_first = !since(&[(6, 0)]);
         self.create_modes_last = !since(&[(5, 3)]);
         self.read_only_byte_always = since(&[(9, 0)]) && !since(&[(9, 2)]);
+        self.sequences_wrap = !since(&[(6, 0)]);
         self.quotas_are_soft = !since(&[(7, 0)]);
         self.no_config_node = !since(&[(5, 0)]);
     }

@@ -4,6 +4,7 @@
 //! each operation of a multi sees what the ones before it did. The order of the checks is the
 //! order in which a real server makes them; a client can tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     no_config_node: bool,
     /// Whether a node is there comes before the permission to delete it.
     delete_looks_first: bool,
+    /// Behind the last number of sequential nodes comes the first there is.
+    sequences_wrap: bool,
 }
 
 impl Settings {
@@ -68,6 +71,7 @@ impl Settings {
             no_config_node: config.no_config_node,
             modes_last: config.create_modes_last,
             delete_looks_first: config.delete_looks_first,
+            sequences_wrap: config.sequences_wrap,
         }
     }
 }
@@ -79,6 +83,9 @@ pub(crate) struct Transaction<'a> {
     caller: Caller<'a>,
     stamp: Stamp,
     settings: Settings,
+    /// Nodes whose counters have run over in it. What a multi counts goes round; what is less than
+    /// before is not stored.
+    run_over: BTreeMap<Box<str>, i32>,
     undo: Vec<Undo>,
     changes: Vec<Change>,
 }
@@ -95,6 +102,7 @@ impl<'a> Transaction<'a> {
             caller,
             stamp,
             settings,
+            run_over: BTreeMap::new(),
             // Most have one operation.
             undo: Vec::with_capacity(1),
             changes: Vec::with_capacity(1),
@@ -135,16 +143,18 @@ impl<'a> Transaction<'a> {
         if !path::has_parent(path) {
             return Err(ErrorCode::BadArguments);
         }
-        let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        let (above, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
         let acl = self.resolve(create.acl.as_deref())?;
-        let parent = self.node(parent)?;
+        let parent = self.node(above)?;
         self.check_allowed(parent, permission::CREATE)?;
         let (sequential, kind) = match mode {
             Some(mode) => mode,
             None => self.judge_mode(create, op)?,
         };
+        let number = self.run_over.get(above).copied();
+        let number = number.unwrap_or(parent.create_counter());
         let path: Arc<str> = match sequential {
-            true => format!("{path}{:010}", parent.create_counter()).into(),
+            true => format!("{path}{number:010}").into(),
             false => path.into(),
         };
         if !path::is_valid(&path) || self.is_keeper(&path) {
@@ -162,16 +172,22 @@ impl<'a> Transaction<'a> {
         if op == op::CREATE_TTL && !matches!(kind, Kind::Ttl(_)) {
             return Err(ErrorCode::BadArguments);
         }
+        let next = number.wrapping_add(1);
+        let is_uncounted = next <= parent.create_counter() && !self.settings.sequences_wrap;
         let (own_acl, parent_acl) = (Arc::clone(&acl), Arc::clone(&parent.acl));
         let new = NewNode {
             data: owned(create.data.as_ref()),
             acl,
             kind,
+            is_uncounted,
         };
         let (stat, undo) = self
             .tree
             .create(&path, new, self.stamp)
             .ok_or(ErrorCode::NoNode)?;
+        if is_uncounted {
+            self.run_over.insert(above.into(), next);
+        }
         self.undo.push(undo);
         self.changes.push(Change {
             what: What::Created,

@@ -316,9 +316,11 @@ impl Tree {
     ) -> Option<(Stat, Undo)> {
         let (parent, name) = path::split(path)?;
         let parent = self.get_mut(parent)?;
-        let parent_pzxid = std::mem::replace(&mut parent.pzxid, at.zxid);
-        // Behind 2147483647 a real server formats −2147483648 too.
-        parent.create_counter = parent.create_counter.wrapping_add(1);
+        let (parent_counter, parent_pzxid) = (parent.create_counter, parent.pzxid);
+        if !new.is_uncounted {
+            parent.create_counter = parent.create_counter.wrapping_add(1);
+            parent.pzxid = at.zxid;
+        }
         parent.children.insert(name.into());
         let node = Node {
             data: new.data,
@@ -338,7 +340,12 @@ impl Tree {
         self.index(path, node.kind);
         self.nodes.insert(Arc::clone(path), Box::new(node));
         let path = Arc::clone(path);
-        Some((stat, Undo::Create { path, parent_pzxid }))
+        let undo = Undo::Create {
+            path,
+            parent_counter,
+            parent_pzxid,
+        };
+        Some((stat, undo))
     }
 
     /// Removes a node that has no children.
@@ -397,7 +404,11 @@ impl Tree {
     /// Takes a change back. Changes are taken back in the reverse order.
     pub(crate) fn undo(&mut self, undo: Undo) {
         match undo {
-            Undo::Create { path, parent_pzxid } => {
+            Undo::Create {
+                path,
+                parent_counter,
+                parent_pzxid,
+            } => {
                 let Some(node) = self.nodes.remove(&path) else {
                     return;
                 };
@@ -407,7 +418,7 @@ impl Tree {
                 };
                 if let Some(parent) = self.get_mut(parent) {
                     parent.children.remove(name);
-                    parent.create_counter = parent.create_counter.wrapping_sub(1);
+                    parent.create_counter = parent_counter;
                     parent.pzxid = parent_pzxid;
                 }
             }
@@ -479,6 +490,8 @@ pub(crate) struct NewNode {
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Arc<[Acl]>,
     pub(crate) kind: Kind,
+    /// The counter of its parent has run over: its stat stays as it is.
+    pub(crate) is_uncounted: bool,
 }
 
 /// Which transaction makes a change, and when: all operations of a multi carry the same.
@@ -494,6 +507,7 @@ pub(crate) struct Stamp {
 pub(crate) enum Undo {
     Create {
         path: Arc<str>,
+        parent_counter: i32,
         parent_pzxid: i64,
     },
     Delete {
@@ -544,6 +558,7 @@ mod tests {
             data: None,
             acl: Arc::new([Acl::open()]),
             kind,
+            is_uncounted: false,
         }
     }
 

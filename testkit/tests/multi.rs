@@ -389,3 +389,27 @@ fn an_operation_that_the_server_does_not_know_spoils_the_list() {
     assert_eq!(made.run(&mut rig, peer).err(), 0);
     assert!(rig.server.node_exists("/a"));
 }
+
+#[test]
+fn numbers_behind_the_last_are_for_one_multi_only() {
+    let mut rig = Rig::new();
+    let peer = rig.peer();
+    rig.make(peer, &["/p"]);
+    assert!(rig.server.set_create_counter("/p", i32::MAX));
+    let pzxid = rig.exists(peer, "/p", false).stat().pzxid;
+    let number = |multi: Multi| multi.create("/p/a", CreateMode::PersistentSequential);
+    let multi = number(number(number(Multi::default())));
+    multi.run(&mut rig, peer);
+    let made = ["a-2147483647", "a-2147483648", "a2147483647"];
+    assert_eq!(rig.children(peer, "/p", false).names(), made);
+    let stat = rig.exists(peer, "/p", false).stat();
+    assert_eq!((stat.pzxid, stat.cversion), (pzxid, -5));
+
+    // Whatever was made of it: it is the last again.
+    let answer = rig.create(peer, "/p/a", CreateMode::PersistentSequential);
+    assert_eq!(answer.err(), -110);
+    rig.delete(peer, "/p/a2147483647");
+    let multi = number(Multi::default()).check("/p", 77);
+    assert_eq!(codes(&multi.run(&mut rig, peer)), [0, -103]);
+    assert_eq!(rig.children(peer, "/p", false).names(), made[..2]);
+}

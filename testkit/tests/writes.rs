@@ -2,8 +2,13 @@
 
 mod support;
 
-use homing_protocol::{Acl, Create, CreateMode, Delete, GetChildren, SetData, op};
-use support::{Answer, Peer, Raw, Rig};
+use std::fs;
+use std::net::SocketAddr;
+
+use homing_protocol::{Acl, Create, CreateMode, Delete, GetChildren, Multi, MultiOp, SetData, op};
+use homing_testkit::{Dialect, FakeServer, real};
+use support::socket::{Client, patiently};
+use support::{Answer, Peer, Raw, Rig, new_session, unhex};
 
 fn create_body(path: &str, flags: i32, acl: &[Acl]) -> bytes::BytesMut {
     let mut body = bytes::BytesMut::new();
@@ -149,19 +154,41 @@ fn a_sequential_name_can_be_taken() {
 }
 
 #[test]
-fn the_counter_of_sequential_names_overflows() {
+fn the_counter_of_sequential_names_stays_at_its_end() {
     let mut rig = Rig::new();
     let peer = rig.peer();
     rig.make(peer, &["/p"]);
     assert!(rig.server.set_create_counter("/p", i32::MAX));
-    let mut next = || {
-        rig.create(peer, "/p/a", CreateMode::PersistentSequential)
-            .path()
-    };
-    assert_eq!(
-        (next(), next()),
-        ("/p/a2147483647".into(), "/p/a-2147483648".into())
-    );
+    let pzxid = rig.exists(peer, "/p", false).stat().pzxid;
+    let sequential = CreateMode::PersistentSequential;
+    let first = rig.create(peer, "/p/a", sequential).path();
+    assert_eq!(first, "/p/a2147483647");
+    assert_eq!(rig.create(peer, "/p/a", sequential).err(), -110);
+    let other = rig.create(peer, "/p/b", sequential).path();
+    assert_eq!(other, "/p/b2147483647");
+    rig.make(peer, &["/p/c"]);
+    let stat = rig.exists(peer, "/p", false).stat();
+    // Twice the counter is −2, and each child takes one off.
+    assert_eq!((stat.pzxid, stat.cversion), (pzxid, -5));
+
+    assert_eq!(rig.delete(peer, "/p/c").err(), 0);
+    let stat = rig.exists(peer, "/p", false).stat();
+    assert_eq!((stat.pzxid, stat.cversion), (rig.server.last_zxid(), -4));
+}
+
+#[test]
+fn the_counter_of_sequential_names_ran_over_on_older_servers() {
+    for dialect in [Dialect::ZooKeeper3_4, Dialect::ZooKeeper3_5] {
+        let mut rig = Rig::with(|config| config.speak(dialect));
+        let peer = rig.peer();
+        let open = [Acl::open()];
+        create(&mut rig, peer, "/p", 0, &open);
+        assert!(rig.server.set_create_counter("/p", i32::MAX));
+        let names = [2, 2].map(|flags| create(&mut rig, peer, "/p/a", flags, &open).path());
+        assert_eq!(names, ["/p/a2147483647", "/p/a-2147483648"]);
+        let stat = rig.exists(peer, "/p", false).stat();
+        assert_eq!(stat.pzxid, rig.server.last_zxid());
+    }
 }
 
 #[test]
@@ -293,7 +320,7 @@ fn null_data_is_kept_apart_from_empty_data() {
     let peer = rig.peer();
     rig.make(peer, &["/empty", "/null"]);
     let mut body = support::path_body("/null").0;
-    body.extend_from_slice(&support::unhex("ffffffff ffffffff"));
+    body.extend_from_slice(&unhex("ffffffff ffffffff"));
     assert_eq!(
         rig.call(peer, op::SET_DATA, &Raw(body)).stat().data_length,
         0
@@ -350,4 +377,80 @@ fn all_descendants_are_counted() {
     rig.make(peer, &["/p", "/p/a", "/p/a/b", "/pp"]);
     assert_eq!(count(&mut rig, "/p"), (0, vec![0, 0, 0, 2]));
     assert_eq!(count(&mut rig, "/nope").0, -101);
+}
+
+/// Node /p, of which as many children were created as can be counted, to a real server.
+const MANY_CHILDREN: &str = include_str!("snapshots/snapshot.1.hex");
+
+#[test]
+fn the_counter_of_sequential_names_ends_as_on_a_real_server() {
+    let fake = FakeServer::start();
+    let mut client = Client::with(fake.addr(), &new_session(30_000)).unwrap();
+    let answer = client.create("/p", CreateMode::Persistent).unwrap();
+    assert_eq!(answer.err(), 0);
+    fake.with_server(|server| server.set_create_counter("/p", i32::MAX));
+    let on_fake = create_at_the_end(fake.addr());
+    if real::requirement().is_none() {
+        return;
+    }
+    let mut real = real::ZooKeeper::start().unwrap();
+    real.kill();
+    let data = real.folder().join("data/version-2");
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("snapshot.1"), unhex(MANY_CHILDREN)).unwrap();
+    real.restart().unwrap();
+    assert_eq!(on_fake, create_at_the_end(real.addr()));
+}
+
+/// What is answered to creations and deletions below /p, and what its stat is in between.
+fn create_at_the_end(addr: SocketAddr) -> Vec<String> {
+    let mut told = Vec::new();
+    let acl = [Acl::open()];
+    let creation = |path: &'static str, mode| Create {
+        path: path.into(),
+        data: b"",
+        acl: &acl,
+        mode,
+    };
+    let mut client = patiently(|| Client::with(addr, &new_session(30_000)));
+    let sequential = CreateMode::PersistentSequential;
+    let mut before = None;
+    let stat = |client: &mut Client, before: &mut Option<i64>| {
+        let exists = client.get("/p", false).unwrap();
+        let stat = exists.last_stat();
+        let pzxid = before.replace(stat.pzxid).map(|zxid| stat.pzxid > zxid);
+        let (children, cversion) = (stat.num_children, stat.cversion);
+        format!("{children} children, {cversion}, pzxid is greater: {pzxid:?}")
+    };
+    told.push(stat(&mut client, &mut before));
+    let creations = [
+        ("/p/a", sequential),
+        ("/p/a", sequential),
+        ("/p/b", sequential),
+        ("/p/c", CreateMode::Persistent),
+    ];
+    for (path, mode) in creations {
+        let answer = client.call(op::CREATE, &creation(path, mode)).unwrap();
+        told.push(format!("{path}: {} {:?}", answer.err(), answer.body()));
+        told.push(stat(&mut client, &mut before));
+    }
+    for path in ["/p/c", "/p/a2147483647"] {
+        let path = path.into();
+        let version = -1;
+        let answer = client.call(op::DELETE, &Delete { path, version });
+        told.push(format!("deleted: {}", answer.unwrap().err()));
+        told.push(stat(&mut client, &mut before));
+    }
+    // A list that fails, and two that do not.
+    for end in ["/p/b2147483647", "/p/d", "/p/e"] {
+        let creations = [("/p/a", sequential); 3].into_iter();
+        let creations = creations.chain([(end, CreateMode::Persistent), ("/p/x", sequential)]);
+        let operation = |(path, mode)| MultiOp::Create(op::CREATE, creation(path, mode));
+        let answer = client.call(op::MULTI, &Multi(creations.map(operation)));
+        let answer = answer.unwrap();
+        told.push(format!("multi: {} {:?}", answer.err(), answer.body()));
+        told.push(stat(&mut client, &mut before));
+    }
+    told
 }
