@@ -9,7 +9,7 @@
 //! | [`tokio-zookeeper`](https://docs.rs/tokio-zookeeper) | async, and small |
 //!
 //! ```sh
-//! CARGO_TARGET_DIR=target/compat cargo test --locked --manifest-path compat/Cargo.toml
+//! CARGO_TARGET_DIR=target cargo test --locked --manifest-path compat/Cargo.toml
 //! ```
 //!
 //! Where no ZooKeeper is installed, the bodies run on the fake server alone, and say so. See
