@@ -12,7 +12,7 @@ use crate::config::ServerConfig;
 use crate::dialect::Dialect;
 use crate::faults::{Faults, Plan, Strikes};
 use crate::initial::InitialTree;
-use crate::journal::Observer;
+use crate::journal::{CloseReason, Observer};
 use crate::listening::dialled;
 use crate::served::{Served, now};
 use crate::server::Server;
@@ -137,7 +137,7 @@ impl FakeServer {
 
     /// Closes all connections at once. What they were to be sent is lost; sessions stay.
     pub fn cut_connections(&self) {
-        self.worker.run(Front::cut);
+        self.worker.run(|front| front.cut(CloseReason::Fault));
     }
 
     /// Stalls it: connections stay open, and nothing is accepted, read, answered or expired until

@@ -80,7 +80,7 @@ pub enum ConnectionEventKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client is gone, or a fault took the connection away.
+    /// The client is gone.
     Disconnected,
     /// The client closed its session.
     SessionClosed,
@@ -108,6 +108,8 @@ pub enum CloseReason {
     BadRequest,
     /// This operation is not known here.
     UnknownOperation(i32),
+    /// It has not come to terms with TLS, or speaks none where nothing else is spoken.
+    TlsFailed,
     /// Credentials were refused.
     AuthFailed,
     /// The client has to say who it is before anything else.
@@ -118,6 +120,8 @@ pub enum CloseReason {
     Backlog,
     /// A fault was arranged.
     Fault,
+    /// The server was stopped, or is gone.
+    Stopped,
     /// The server was started again.
     Restarted,
 }
@@ -168,11 +172,13 @@ impl fmt::Display for CloseReason {
             Self::UnknownOperation(op) => {
                 return write!(f, "this server does not know operation {op}");
             }
+            Self::TlsFailed => "it has not come to terms with TLS, or speaks none",
             Self::AuthFailed => "its credentials were refused",
             Self::AuthRequired => "it has to say who it is before anything else",
             Self::Word(word) => return write!(f, "it asked the four-letter word {word}"),
             Self::Backlog => "it takes nothing of what it is sent",
             Self::Fault => "by a fault that was arranged",
+            Self::Stopped => "the server was stopped",
             Self::Restarted => "the server was started again",
         })
     }

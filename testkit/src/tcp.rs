@@ -106,12 +106,12 @@ impl Front {
     }
 
     /// Closes all connections at once; what they were to be sent is lost.
-    pub(crate) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self, why: CloseReason) {
         let served = self.served.clone();
         let mut server = served.access();
         let now = now();
         for connection in std::mem::take(&mut self.connections).into_values() {
-            server.handle_disconnected(now, connection.id);
+            server.close_because(connection.id, why);
         }
         self.tokens.clear();
         self.readable.clear();
@@ -226,7 +226,9 @@ impl Front {
             return;
         }
         let Ok(layer) = self.secure.as_ref().map(|it| it.accept()).transpose() else {
-            return;
+            let id = server.accept_from(now, peer);
+            server.close_because(id, CloseReason::Fault);
+            return self.route(server, now);
         };
         let token = Token(self.next_token);
         // A socket that cannot be set up is one that its peer has closed.
@@ -284,7 +286,7 @@ impl Front {
             match incoming {
                 Incoming::Some => {}
                 Incoming::Refused => {
-                    server.close_because(connection.id, CloseReason::AuthFailed);
+                    server.close_because(connection.id, CloseReason::TlsFailed);
                     return self.route(server, now);
                 }
                 Incoming::Nothing if connection.is_heard() => {}
@@ -498,7 +500,7 @@ impl Work for Front {
 
     fn stop(&mut self) {
         self.gate.close();
-        self.cut();
+        self.cut(CloseReason::Stopped);
         self.served.access().handle_stop(now());
     }
 
@@ -540,6 +542,13 @@ fn speaker(server: &Server, id: ConnectionId) -> Option<Session> {
 /// Says something to the server over a connection of its own, whose answers nobody reads.
 fn run_errand(server: &mut Access<'_>, now: Now, errand: &Errand) {
     // An address that no client has, so that no limit is reached.
+
+    /// Says of what is left that it is over, if anybody wants to know.
+    fn end(&mut self) {
+        if self.observer.is_some() {
+            self.cut(CloseReason::Stopped);
+        }
+    }
     let id = server.accept(now, Ipv4Addr::UNSPECIFIED.into());
     server.handle_bytes(now, id, &mut BytesMut::from(&errand.request[..]));
     server.settle(now);

@@ -252,7 +252,28 @@ fn an_observer_hears_of_everything_at_once() {
     let _again = std::net::TcpStream::connect(server.addr()).unwrap();
     wait_for(3);
     server.cut_connections();
+    let why = CloseReason::Fault;
     assert_eq!(wait_for(4).kind, ConnectionEventKind::Closed { why });
+
+    server.refuse_connections(true);
+    let refused = std::net::TcpStream::connect(server.addr()).unwrap();
+    let from = refused.local_addr().unwrap();
+    assert_eq!(wait_for(5).kind, ConnectionEventKind::Accepted { from });
+    assert_eq!(wait_for(6).kind, ConnectionEventKind::Closed { why });
+    server.refuse_connections(false);
+
+    let why = CloseReason::Stopped;
+    let _again = std::net::TcpStream::connect(server.addr()).unwrap();
+    wait_for(7);
+    server.stop();
+    assert_eq!(wait_for(8).kind, ConnectionEventKind::Closed { why });
+    server.restart().unwrap();
+    let _again = std::net::TcpStream::connect(server.addr()).unwrap();
+    wait_for(9);
+    drop(server);
+    let last = wait_for(10);
+    assert_eq!(last.kind, ConnectionEventKind::Closed { why });
+    assert_eq!(last.connection.to_string(), "5");
 }
 
 #[test]
@@ -276,6 +297,8 @@ fn reasons_read_as_sentences_go() {
         CloseReason::Backlog,
         CloseReason::Word("ruok"),
         CloseReason::NoQuorum,
+        CloseReason::TlsFailed,
+        CloseReason::Stopped,
     ] {
         let text = why.to_string();
         assert!(!text.ends_with('.') && text.len() > 10, "{text}");

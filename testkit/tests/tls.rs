@@ -4,9 +4,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use homing_testkit::{FakeEnsemble, TlsServer};
+use homing_testkit::{CloseReason, ConnectionEventKind, FakeEnsemble, FakeServer, TlsServer};
 use homing_transport::{Secure, SecureStream};
 use homing_transport_tls::Tls;
 
@@ -109,6 +111,24 @@ fn it_asks_clients_for_theirs() {
         ask(&connect, &known).unwrap();
         assert_eq!(ask(&connect, &tls).is_ok(), lets_strangers_in, "{mode}");
     }
+}
+
+#[test]
+fn whoever_does_not_come_to_terms_with_it_is_told_apart() {
+    let (sender, told) = mpsc::channel();
+    let server = FakeServer::builder()
+        .tls(TlsServer::from_files(CERTIFICATE, KEY).unwrap())
+        .observe(move |event| _ = sender.send(event.kind.clone()))
+        .start()
+        .unwrap();
+    let mut plain = TcpStream::connect(server.addr()).unwrap();
+    plain.write_all(b"ruok").unwrap();
+    let mut told = std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(30)).ok());
+    let closed = told.find_map(|kind| match kind {
+        ConnectionEventKind::Closed { why } => Some(why),
+        _ => None,
+    });
+    assert_eq!(closed, Some(CloseReason::TlsFailed));
 }
 
 #[test]

@@ -278,8 +278,11 @@ fn a_server_tells_at_its_end_which_faults_have_struck() {
     let struck = "faults: 1 × cut on connection 1; 0 × hang on connection 9";
     let served = Running::serve(&faults);
     assert!(is_cut(served.dial()));
+    // What is there at the end is over too.
+    let _open = served.session(60_000);
     let errors = served.end_by("-INT");
-    assert!(errors.ends_with(&format!("\n{struck}\n")), "{errors}");
+    let end = format!(": closed: the server was stopped\n{struck}\n");
+    assert!(errors.ends_with(&end), "{errors}");
 
     let served = Running::serve(&[&faults[..], &["--ensemble", "2"]].concat());
     let first = served.connect.split(',').next().unwrap();
