@@ -23,8 +23,8 @@ const BACKLOG_PAUSE: usize = 1 << 20;
 /// read everything, dropping the socket could destroy it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket with its buffers. At most a request and one read are held of what comes in, and at
-/// most `BACKLOG_MAX` and a frame of what goes out.
+/// A socket with its buffers. At most a request and one read are held of what comes in, and 1 MiB
+/// more where faults hold it back; and at most `BACKLOG_MAX` and a frame of what goes out.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
@@ -89,7 +89,7 @@ impl Connection {
         }
     }
 
-    /// Puts it under a script, or a latency, or another one.
+    /// Puts it under a script, or a latency. Where it is under one, that is to be set.
     pub(crate) fn filter(
         &mut self,
         now: Instant,
@@ -100,7 +100,6 @@ impl Connection {
             Some(filter) => set(filter),
             None => {
                 let mut filter = make();
-                set(&mut filter);
                 // What was read and not served yet has come as far as to here.
                 filter.give(now, Way::ToServer, &self.input.split());
                 self.filter = Some(Box::new(filter));

@@ -2,17 +2,16 @@
 //! core, and knows nothing of ZooKeeper.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use homing_transport::SecureAccept;
 use mio::Token;
 use mio::net::TcpStream;
 
 use crate::connection::{Connection, Incoming};
-use crate::faults::{Action, Errand, Filter, Plan, Session};
+use crate::faults::{Action, Filter, Plan, Session};
 use crate::journal::{CloseReason, Observer};
 use crate::served::{Access, Served, now};
 use crate::server::{ConnectionId, Now, Output, Server, Stage};
@@ -145,7 +144,10 @@ impl Front {
     pub(crate) fn set_latency(&mut self, latency: Duration) {
         self.latency = latency;
         let served = self.served.clone();
-        self.refilter(&mut served.access(), now(), |_| {});
+        let now = now();
+        self.refilter(&mut served.access(), now, |filter| {
+            filter.latency(now.instant, latency);
+        });
     }
 
     fn refilter(&mut self, server: &mut Access<'_>, now: Now, set: impl Fn(&mut Filter)) {
@@ -174,18 +176,18 @@ impl Front {
         }
         let request_len_max = server.config().request_len_max;
         let id = connection.id;
-        let make = || match is_new {
-            true => Filter::new(now.instant, &self.faults, Some(request_len_max)),
-            false => {
-                let session = speaker(server, id);
-                Filter::amid(now.instant, &self.faults, request_len_max, session)
-            }
+        let make = || {
+            let mut filter = match is_new {
+                true => Filter::new(now.instant, &self.faults, Some(request_len_max)),
+                false => {
+                    let session = speaker(server, id);
+                    Filter::amid(now.instant, &self.faults, request_len_max, session)
+                }
+            };
+            filter.latency(now.instant, self.latency);
+            filter
         };
-        let latency = self.latency;
-        connection.filter(now.instant, make, |filter| {
-            filter.latency(latency);
-            set(filter);
-        });
+        connection.filter(now.instant, make, set);
         // What an old script has held back may be there now.
         self.readable.insert(token);
         self.note(token);
@@ -223,12 +225,12 @@ impl Front {
         peer: SocketAddr,
     ) {
         if self.refusing {
-            return;
-        }
-        let Ok(layer) = self.secure.as_ref().map(|it| it.accept()).transpose() else {
             let id = server.accept_from(now, peer);
             server.close_because(id, CloseReason::Fault);
             return self.route(server, now);
+        }
+        let Ok(layer) = self.secure.as_ref().map(|it| it.accept()).transpose() else {
+            return;
         };
         let token = Token(self.next_token);
         // A socket that cannot be set up is one that its peer has closed.
@@ -411,9 +413,14 @@ impl Front {
 
     /// Does what the faults of a connection want done.
     fn obey(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
-        while let Some(connection) = self.connections.get_mut(&token)
-            && let Some(action) = connection.poll_action()
-        {
+        loop {
+            self.hand_in(server, now, token);
+            let Some(connection) = self.connections.get_mut(&token) else {
+                return;
+            };
+            let Some(action) = connection.poll_action() else {
+                return;
+            };
             let id = connection.id;
             match action {
                 Action::Cut => {
@@ -425,13 +432,39 @@ impl Front {
                     server.close_because(id, CloseReason::Fault);
                     self.remove(server, now, token);
                 }
-                Action::Errand(errand) => {
-                    run_errand(server, now, &errand);
-                    connection.errand_done(now.instant);
-                    self.readable.insert(token);
+                Action::Expire(session) => {
+                    if is_entitled(server, id, &session) {
+                        server.expire_session(now, session.id);
+                    }
+                    self.errand_done(now, token);
+                }
+                Action::Move(session) => {
+                    server.close_others(session.id, CloseReason::Superseded);
+                    self.errand_done(now, token);
                 }
             }
             self.note(token);
+        }
+    }
+
+    /// Gives the server what has passed before a fault struck: as far as the client goes, it is
+    /// there already, whatever the server has to answer.
+    fn hand_in(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
+        while let Some(connection) = self.connections.get_mut(&token)
+            && connection.has_struck()
+            && server.handle_frame(now, connection.id, connection.input())
+        {
+            server.settle(now);
+            while let Some(output) = server.poll_output() {
+                self.hand_over(server, now, output);
+            }
+        }
+    }
+
+    fn errand_done(&mut self, now: Now, token: Token) {
+        if let Some(connection) = self.connections.get_mut(&token) {
+            connection.errand_done(now.instant);
+            self.readable.insert(token);
         }
     }
 }
@@ -509,6 +542,13 @@ impl Work for Front {
         self.paused = false;
         self.served.access().handle_restart(now());
     }
+
+    /// Says of what is left that it is over, if anybody wants to know.
+    fn end(&mut self) {
+        if self.observer.is_some() {
+            self.cut(CloseReason::Stopped);
+        }
+    }
 }
 
 /// Gives the server frames until it owes a share of replies, which are to be looked at before it
@@ -526,33 +566,17 @@ fn ask(server: &mut Access<'_>, now: Now, connection: &mut Connection) -> bool {
     any
 }
 
-/// Who speaks on a connection, once its handshake is over.
-fn speaker(server: &Server, id: ConnectionId) -> Option<Session> {
-    let known = server.connections.get(&id)?;
-    let Stage::Attached(id) = known.stage else {
-        return None;
-    };
-    Some(Session {
-        id,
-        password: sessions::password(id),
-        timeout_ms: i32::try_from(known.timeout.as_millis()).unwrap_or(i32::MAX),
-    })
+/// The session that a connection speaks for, once its handshake is over.
+fn speaker(server: &Server, id: ConnectionId) -> Option<i64> {
+    match server.connections.get(&id)?.stage {
+        Stage::Attached(session) => Some(session),
+        Stage::Fresh(_) | Stage::Opening => None,
+    }
 }
 
-/// Says something to the server over a connection of its own, whose answers nobody reads.
-fn run_errand(server: &mut Access<'_>, now: Now, errand: &Errand) {
-    // An address that no client has, so that no limit is reached.
-
-    /// Says of what is left that it is over, if anybody wants to know.
-    fn end(&mut self) {
-        if self.observer.is_some() {
-            self.cut(CloseReason::Stopped);
-        }
-    }
-    let id = server.accept(now, Ipv4Addr::UNSPECIFIED.into());
-    server.handle_bytes(now, id, &mut BytesMut::from(&errand.request[..]));
-    server.settle(now);
-    server.handle_disconnected(now, id);
+/// Whether a connection speaks for a session, or knows its password.
+fn is_entitled(server: &Server, id: ConnectionId, session: &Session) -> bool {
+    speaker(server, id) == Some(session.id) || session.password == sessions::password(session.id)
 }
 
 fn deadline(connections: &BTreeMap<Token, Connection>, token: &Token) -> Option<Instant> {

@@ -1,17 +1,14 @@
 //! One connection with its faults: bytes and time in, bytes and time out.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use homing_protocol::frame::LENGTH_LEN;
-use homing_protocol::{ConnectRequest, Empty, Record, RequestHeader, op, put_request};
 
 use crate::faults::frames::{Piece, Splitter, another, edit, storm};
-use crate::faults::lane::{Due, Lane, Mark};
-use crate::faults::plan::{Place, Plan};
+use crate::faults::lane::{Due, Lane, Mark, Moment};
+use crate::faults::plan::{Number, Place, Plan};
 use crate::faults::rule::{Fault, TIME_MAX, Way};
 use crate::faults::tracker::{Seen, Session, Tracker};
 
@@ -36,26 +33,10 @@ pub(crate) enum Action {
     Cut,
     /// Reset it.
     Reset,
-    /// Speak to the server over a connection of its own, then say
-    /// [`errand_done`](Filter::errand_done).
-    Errand(Errand),
-}
-
-/// What is to be said to a server over a connection of its own.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Errand {
-    /// All of it; a password is in there.
-    pub(crate) request: Bytes,
-    /// So many frames come back when it is done, or the end.
-    pub(crate) answers: usize,
-}
-
-impl fmt::Debug for Errand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Errand")
-            .field("answers", &self.answers)
-            .finish_non_exhaustive()
-    }
+    /// End the session as somebody else would, then say [`errand_done`](Filter::errand_done).
+    Expire(Session),
+    /// Take it up as somebody else would, then say the same.
+    Move(Session),
 }
 
 /// A connection between a client and a server, as its faults let it be.
@@ -66,7 +47,7 @@ impl fmt::Debug for Errand {
 #[derive(Debug)]
 pub(crate) struct Filter {
     plan: Arc<Plan>,
-    number: u64,
+    number: Number,
     tracker: Tracker,
     to_server: Direction,
     to_client: Direction,
@@ -124,18 +105,18 @@ impl Filter {
         now: Instant,
         plan: &Arc<Plan>,
         request_len_max: usize,
-        session: Option<Session>,
+        session: Option<i64>,
     ) -> Self {
         let tracker = session.map_or_else(Tracker::default, Tracker::attached);
         let mut filter = Self::idle(tracker, request_len_max);
-        filter.begin(now, plan, 0);
+        filter.begin(now, plan, plan.earlier_connection());
         filter
     }
 
     fn idle(tracker: Tracker, frame_max: usize) -> Self {
         Self {
             plan: Arc::new(Plan::default()),
-            number: 0,
+            number: Number::default(),
             tracker,
             to_server: Direction::new(frame_max),
             to_client: Direction::new(FRAME_MAX),
@@ -157,15 +138,18 @@ impl Filter {
                 direction.lane.put(now, Due::Bytes(frame));
             }
         }
-        self.begin(now, plan, 0);
+        self.begin(now, plan, plan.earlier_connection());
     }
 
-    /// What every frame to the client is delayed by besides; a day at most, as by any fault.
-    pub(crate) fn latency(&mut self, latency: Duration) {
+    /// What every frame to the client is delayed by besides; a day at most, as by any fault. Those
+    /// that are held back already wait no longer than that.
+    pub(crate) fn latency(&mut self, now: Instant, latency: Duration) {
         self.to_client.latency = latency.min(TIME_MAX);
+        self.to_client.lane.hasten(self.to_client.latency);
+        self.release(now, Way::ToClient);
     }
 
-    fn begin(&mut self, now: Instant, plan: &Arc<Plan>, number: u64) {
+    fn begin(&mut self, now: Instant, plan: &Arc<Plan>, number: Number) {
         self.plan = Arc::clone(plan);
         self.number = number;
         for way in [Way::ToServer, Way::ToClient] {
@@ -176,6 +160,9 @@ impl Filter {
                 continue;
             };
             let direction = self.direction(line.way);
+            if direction.lane.is_doomed() {
+                continue;
+            }
             match (&line.rule.fault, mark(&line.rule.fault)) {
                 (Fault::Delay(_), _) => direction.delays.push(rule),
                 (_, Some(mark)) => direction.lane.put(now, Due::Mark(mark)),
@@ -290,19 +277,30 @@ impl Filter {
             frame: direction.frames,
         };
         let delays = direction.delays.iter().map(|rule| plan.delay(*rule, place));
-        let due = now + direction.latency + delays.sum::<Duration>();
+        let due = Moment {
+            due: now + delays.sum::<Duration>(),
+            latency: direction.latency,
+        };
+        // Behind an end there is nothing to be struck, or counted.
+        let rules = match direction.lane.is_doomed() {
+            true => Vec::new(),
+            false => plan.at_frame(place, &seen),
+        };
         let mut fate = Fate {
             frame: BytesMut::from(frame),
             copies: 1,
             due,
             is_reordered: false,
         };
-        for rule in plan.at_frame(place, &seen) {
+        for rule in rules {
             let Some(line) = plan.lines.get(rule).filter(|line| line.is_left()) else {
                 continue;
             };
             let has_struck = match mark(&line.rule.fault) {
-                Some(Mark::Expire | Mark::Move) if self.tracker.session.is_none() => false,
+                _ if self.direction(way).lane.is_doomed() => false,
+                Some(Mark::Expire) if self.tracker.session.is_none() => false,
+                // A handshake would take it back.
+                Some(Mark::Move) if !self.tracker.is_attached() => false,
                 Some(mark) => {
                     self.direction(way).lane.put(fate.due, Due::Mark(mark));
                     true
@@ -313,7 +311,7 @@ impl Filter {
                         true
                     }
                     Fault::Delay(_) => {
-                        fate.due += plan.delay(rule, place);
+                        fate.due.due += plan.delay(rule, place);
                         true
                     }
                     fault => fate.meet(fault, way, seen, plan.number(rule, place)),
@@ -343,12 +341,15 @@ impl Filter {
     }
 
     /// Bytes take their place in the stream, and meet the faults that wait for them there.
-    fn enter(&mut self, due: Instant, way: Way, bytes: Bytes) {
+    fn enter(&mut self, due: impl Into<Moment>, way: Way, bytes: Bytes) {
+        let due = due.into();
         let plan = Arc::clone(&self.plan);
         let connection = self.number;
         let direction = self.direction(way);
         let mut bytes = bytes;
-        while let Some((at, rule)) = direction.marks.front().copied() {
+        while let Some((at, rule)) = direction.marks.front().copied()
+            && !direction.lane.is_doomed()
+        {
             let ahead = at.saturating_sub(direction.lane.entered);
             let Some(len) = usize::try_from(ahead)
                 .ok()
@@ -406,8 +407,8 @@ impl Filter {
                     self.stall(now, way.back(), time);
                 }
                 Due::Mark(Mark::Throttle(rate)) => self.direction(way).lane.throttle(rate),
-                Due::Mark(Mark::Expire) => self.run_errand(true),
-                Due::Mark(Mark::Move) => self.run_errand(false),
+                Due::Mark(Mark::Expire) => self.send_out(Action::Expire),
+                Due::Mark(Mark::Move) => self.send_out(Action::Move),
             }
         }
     }
@@ -429,10 +430,9 @@ impl Filter {
     }
 
     /// Somebody else speaks for the session. Meanwhile the client is not heard.
-    fn run_errand(&mut self, ends: bool) {
-        if let Some(session) = &self.tracker.session {
-            let errand = Errand::new(session, ends);
-            self.actions.push_back(Action::Errand(errand));
+    fn send_out(&mut self, errand: impl FnOnce(Session) -> Action) {
+        if let Some(session) = self.tracker.session {
+            self.actions.push_back(errand(session));
             self.to_server.lane.hold();
         }
     }
@@ -449,12 +449,12 @@ impl Filter {
 struct Fate {
     frame: BytesMut,
     copies: usize,
-    due: Instant,
+    due: Moment,
     is_reordered: bool,
 }
 
 impl Fate {
-    /// Meets a fault that is about this frame alone.
+    /// Meets a fault that is about this frame alone. Says whether that has changed anything.
     fn meet(&mut self, fault: &Fault, way: Way, seen: Seen, random: u64) -> bool {
         match fault {
             Fault::Drop => self.copies = 0,
@@ -462,51 +462,12 @@ impl Fate {
             Fault::Reorder => self.is_reordered = true,
             fault => {
                 let is_handshake = matches!(seen, Seen::Handshake { .. });
-                return edit(fault, &mut self.frame, way, is_handshake, random);
+                let before = self.frame.clone();
+                return edit(fault, &mut self.frame, way, is_handshake, random)
+                    && self.frame != before;
             }
         }
         true
-    }
-}
-
-impl Errand {
-    fn new(session: &Session, ends: bool) -> Self {
-        let handshake = ConnectRequest {
-            last_zxid_seen: 0,
-            timeout_ms: session.timeout_ms,
-            session_id: session.id,
-            password: session.password,
-            read_only: Some(false),
-        };
-        let mut request = BytesMut::new();
-        let len = u32::try_from(handshake.encoded_len()).unwrap_or(u32::MAX);
-        request.extend_from_slice(&len.to_be_bytes());
-        handshake.encode(&mut request);
-        if ends {
-            let header = RequestHeader {
-                xid: 1,
-                op: op::CLOSE_SESSION,
-            };
-            put_request(&mut request, header, &Empty);
-        }
-        Self {
-            request: request.freeze(),
-            answers: if ends { 2 } else { 1 },
-        }
-    }
-
-    /// How many whole frames there are in what has come back.
-    pub(crate) fn is_answered(&self, mut answer: &[u8]) -> bool {
-        let mut frames = 0;
-        while let Some(len) = homing_protocol::frame::peek_len(answer) {
-            let len = usize::try_from(len)
-                .unwrap_or(usize::MAX)
-                .saturating_add(LENGTH_LEN);
-            let Some(rest) = answer.get(len..) else { break };
-            answer = rest;
-            frames += 1;
-        }
-        frames >= self.answers
     }
 }
 

@@ -31,9 +31,30 @@ pub(crate) enum Due {
     Mark(Mark),
 }
 
+/// When it does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// But for latency.
+    pub(crate) due: Instant,
+    pub(crate) latency: Duration,
+}
+
+impl Moment {
+    fn instant(self) -> Instant {
+        self.due + self.latency
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(due: Instant) -> Self {
+        let latency = Duration::ZERO;
+        Self { due, latency }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Lane {
-    queue: VecDeque<(Instant, Due)>,
+    queue: VecDeque<(Moment, Due)>,
     /// Bytes in the queue.
     queued: usize,
     /// Bytes that have entered the queue: where the next one stands in the stream.
@@ -47,6 +68,8 @@ pub(crate) struct Lane {
     next_at: Option<Instant>,
     /// The end has come out: what enters behind it goes nowhere.
     is_finished: bool,
+    /// A fault's end is in the queue: what enters behind it comes out only if that is mended.
+    is_doomed: bool,
 }
 
 /// Whether anything may come out.
@@ -68,11 +91,12 @@ impl Lane {
             rate: None,
             next_at: None,
             is_finished: false,
+            is_doomed: false,
         }
     }
 
     /// Something comes out when it is due, and all that entered before it is out.
-    pub(crate) fn put(&mut self, due: Instant, what: Due) {
+    pub(crate) fn put(&mut self, due: impl Into<Moment>, what: Due) {
         if self.is_finished {
             return;
         }
@@ -80,7 +104,20 @@ impl Lane {
             self.queued += bytes.len();
             self.entered += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         }
-        self.queue.push_back((due, what));
+        self.is_doomed |= matches!(what, Due::Mark(Mark::Cut | Mark::Reset | Mark::HalfClose));
+        self.queue.push_back((due.into(), what));
+    }
+
+    /// Whether nothing that enters now is to come out.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.is_doomed || self.is_finished
+    }
+
+    /// What is here waits for this latency at most.
+    pub(crate) fn hasten(&mut self, latency: Duration) {
+        for (moment, _) in &mut self.queue {
+            moment.latency = moment.latency.min(latency);
+        }
     }
 
     /// What comes out now.
@@ -108,23 +145,29 @@ impl Lane {
 
     /// When something comes out next, if nothing else happens.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let (due, what) = self.queue.front().filter(|_| !self.is_held)?;
+        let (moment, what) = self.queue.front().filter(|_| !self.is_held)?;
+        let due = moment.instant();
         let gate = match self.gate {
-            Gate::Open => *due,
+            Gate::Open => due,
             Gate::Shut(until) => until?,
         };
         let rate = match (what, self.next_at) {
             (Due::Bytes(_), Some(next)) => next,
-            _ => *due,
+            _ => due,
         };
-        Some((*due).max(gate).max(rate))
+        Some(due.max(gate).max(rate))
     }
 
     pub(crate) fn throttle(&mut self, rate: u64) {
         self.rate = Some(rate.max(1));
     }
 
+    /// Nothing comes out until then. Where it is shut already, the later end counts.
     pub(crate) fn shut(&mut self, until: Option<Instant>) {
+        let until = match self.gate {
+            Gate::Open => until,
+            Gate::Shut(before) => before.zip(until).map(|(before, until)| before.max(until)),
+        };
         self.gate = Gate::Shut(until);
     }
 
@@ -141,11 +184,12 @@ impl Lane {
     pub(crate) fn mend(&mut self, now: Instant) {
         self.go_on();
         self.gate = Gate::Open;
+        self.is_doomed = false;
         (self.rate, self.next_at) = (None, None);
         self.queue
             .retain(|(_, what)| matches!(what, Due::Bytes(_) | Due::Mark(Mark::End)));
-        for (due, _) in &mut self.queue {
-            *due = now;
+        for (moment, _) in &mut self.queue {
+            *moment = now.into();
         }
     }
 

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! The same seed and the same bytes in the same order give the same faults. Whether a fault
-//! strikes a connection does not depend on what others do, unless it counts requests over several
-//! of them.
+//! strikes a connection does not depend on what others do, unless it counts over several of them:
+//! requests, or how many times it has struck.
 //!
 //! What clients make of them is another matter: [`java_under_faults`] has a table of what Java's does.
 //!
@@ -42,7 +42,7 @@ mod tests;
 mod text;
 mod tracker;
 
-pub(crate) use filter::{Action, Errand, Filter, Passed};
+pub(crate) use filter::{Action, Filter, Passed};
 pub(crate) use frames::Piece;
 pub(crate) use plan::Plan;
 pub use plan::Strikes;

@@ -15,6 +15,17 @@ pub(crate) struct Plan {
     pub(crate) lines: Vec<Line>,
     /// How many connections have been made under it.
     connections: AtomicU64,
+    /// How many that were there before have come under it.
+    earlier: AtomicU64,
+}
+
+/// Which connection it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Number {
+    /// As rules count: from 1, and 0 for all that were there before.
+    counted: u64,
+    /// To the dice each is another.
+    dice: u64,
 }
 
 /// A rule and what it has counted.
@@ -31,7 +42,7 @@ pub(crate) struct Line {
 /// A place where a fault may strike, as far as it matters to the dice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
-    pub(crate) connection: u64,
+    pub(crate) connection: Number,
     pub(crate) way: Way,
     /// Which frame of the connection that way, from 1; 0 for what is no frame.
     pub(crate) frame: u64,
@@ -53,6 +64,7 @@ impl Plan {
             seed: faults.seed,
             lines: lines.collect(),
             connections: AtomicU64::new(0),
+            earlier: AtomicU64::new(0),
         }
     }
 
@@ -60,9 +72,19 @@ impl Plan {
         self.lines.is_empty()
     }
 
-    /// The number of the next connection, from 1.
-    pub(crate) fn next_connection(&self) -> u64 {
-        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    /// The number of the next connection.
+    pub(crate) fn next_connection(&self) -> Number {
+        let counted = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let dice = counted;
+        Number { counted, dice }
+    }
+
+    /// The number of the next one that was there before.
+    pub(crate) fn earlier_connection(&self) -> Number {
+        let counted = 0;
+        // As far from those that are counted as can be.
+        let dice = u64::MAX - self.earlier.fetch_add(1, Ordering::Relaxed);
+        Number { counted, dice }
     }
 
     /// Whether nobody is to listen.
@@ -72,7 +94,7 @@ impl Plan {
     }
 
     /// The rules that strike a connection when it begins.
-    pub(crate) fn at_start(&self, connection: u64) -> Vec<usize> {
+    pub(crate) fn at_start(&self, connection: Number) -> Vec<usize> {
         let at = |way| Place {
             connection,
             way,
@@ -85,7 +107,7 @@ impl Plan {
     }
 
     /// The bytes at which rules strike a connection, in their order.
-    pub(crate) fn at_bytes(&self, connection: u64, way: Way) -> Vec<(u64, usize)> {
+    pub(crate) fn at_bytes(&self, connection: Number, way: Way) -> Vec<(u64, usize)> {
         let lines = self
             .numbered(connection)
             .filter(|(_, line)| line.way == way);
@@ -123,9 +145,10 @@ impl Plan {
         self.dice(index, place).roll()
     }
 
-    fn numbered(&self, connection: u64) -> impl Iterator<Item = (usize, &Line)> {
+    fn numbered(&self, connection: Number) -> impl Iterator<Item = (usize, &Line)> {
         let lines = self.lines.iter().enumerate();
-        lines.filter(move |(_, line)| line.rule.connections.contain(connection))
+        let counted = connection.counted;
+        lines.filter(move |(_, line)| line.rule.connections.contain(counted))
     }
 
     /// Dice that know nothing of what else happens: connections do not disturb each other.
@@ -135,7 +158,7 @@ impl Plan {
             Way::ToClient => 1,
         };
         let index = u64::try_from(index).unwrap_or(u64::MAX);
-        let parts = [index, place.connection, way, place.frame];
+        let parts = [index, place.connection.dice, way, place.frame];
         let mix = |dice: u64, part| splitmix(dice ^ splitmix(part));
         Dice(parts.into_iter().fold(splitmix(self.seed), mix))
     }

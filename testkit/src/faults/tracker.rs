@@ -19,7 +19,8 @@ pub(crate) struct Tracker {
     /// What the client said first.
     handshake: Option<Handshake>,
     is_answered: bool,
-    /// The session, once the server has told.
+    /// The session: that which the client wants to take up, and once the server has told, that
+    /// which it has.
     pub(crate) session: Option<Session>,
     /// Requests that are to be answered: xids and operations.
     pending: VecDeque<(i32, i32)>,
@@ -31,7 +32,7 @@ struct Handshake {
 }
 
 /// What it takes to speak for a session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) id: i64,
     pub(crate) password: SessionPassword,
@@ -51,14 +52,23 @@ pub(crate) enum Seen {
 }
 
 impl Tracker {
-    /// A connection whose handshake is over.
-    pub(crate) fn attached(session: Session) -> Self {
+    /// A connection whose handshake is over, and was not seen: whoever knows the session has it.
+    pub(crate) fn attached(session: i64) -> Self {
         Self {
             handshake: Some(Handshake { resumes: false }),
             is_answered: true,
-            session: Some(session),
+            session: Some(Session {
+                id: session,
+                password: SessionPassword::NONE,
+                timeout_ms: 0,
+            }),
             pending: VecDeque::new(),
         }
+    }
+
+    /// Whether the server has said which session it is.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.is_answered && self.session.is_some()
     }
 
     /// A frame goes by, with its length in front.
@@ -72,8 +82,9 @@ impl Tracker {
 
     fn see_request(&mut self, body: &Bytes) -> Seen {
         if self.handshake.is_none() {
-            let request = ConnectRequest::decode(body);
-            let resumes = request.is_ok_and(|request| request.session_id != 0);
+            let request = ConnectRequest::decode(body).ok();
+            self.session = request.and_then(Session::wanted);
+            let resumes = self.session.is_some();
             self.handshake = Some(Handshake { resumes });
             return Seen::Handshake { resumes };
         }
@@ -107,6 +118,14 @@ impl Tracker {
 }
 
 impl Session {
+    fn wanted(request: ConnectRequest) -> Option<Self> {
+        (request.session_id != 0).then_some(Self {
+            id: request.session_id,
+            password: request.password,
+            timeout_ms: request.timeout_ms,
+        })
+    }
+
     fn of(response: ConnectResponse) -> Option<Self> {
         (response.timeout_ms > 0).then_some(Self {
             id: response.session_id,

@@ -1,18 +1,89 @@
 //! What a fault wants said to the server over a connection of its own.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use homing_protocol::frame::LENGTH_LEN;
+use homing_protocol::{ConnectRequest, Empty, Record, RequestHeader, op, put_request};
 use mio::net::TcpStream;
 
-use crate::faults::Errand;
+use crate::faults::Session;
 
 /// More than any answer to an errand has.
 const ANSWER_MAX: usize = 64 << 10;
 
 /// How long an errand takes at most: the link waits for it, and the server may never answer.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What is to be said to a server over a connection of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Errand {
+    /// All of it; a password is in there.
+    pub(crate) request: Bytes,
+    /// So many frames come back when it is done, or the end.
+    pub(crate) answers: usize,
+}
+
+impl fmt::Debug for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Errand")
+            .field("answers", &self.answers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Errand {
+    /// Ends a session.
+    pub(crate) fn expire(session: &Session) -> Self {
+        Self::new(session, true)
+    }
+
+    /// Takes one up.
+    pub(crate) fn take_up(session: &Session) -> Self {
+        Self::new(session, false)
+    }
+
+    fn new(session: &Session, ends: bool) -> Self {
+        let handshake = ConnectRequest {
+            last_zxid_seen: 0,
+            timeout_ms: session.timeout_ms,
+            session_id: session.id,
+            password: session.password,
+            read_only: Some(false),
+        };
+        let mut request = BytesMut::new();
+        let len = u32::try_from(handshake.encoded_len()).unwrap_or(u32::MAX);
+        request.extend_from_slice(&len.to_be_bytes());
+        handshake.encode(&mut request);
+        if ends {
+            let header = RequestHeader {
+                xid: 1,
+                op: op::CLOSE_SESSION,
+            };
+            put_request(&mut request, header, &Empty);
+        }
+        Self {
+            request: request.freeze(),
+            answers: if ends { 2 } else { 1 },
+        }
+    }
+
+    /// How many whole frames there are in what has come back.
+    fn is_answered(&self, mut answer: &[u8]) -> bool {
+        let mut frames = 0;
+        while let Some(len) = homing_protocol::frame::peek_len(answer) {
+            let len = usize::try_from(len)
+                .unwrap_or(usize::MAX)
+                .saturating_add(LENGTH_LEN);
+            let Some(rest) = answer.get(len..) else { break };
+            answer = rest;
+            frames += 1;
+        }
+        frames >= self.answers
+    }
+}
 
 /// A connection on an errand.
 #[derive(Debug)]
@@ -74,7 +145,35 @@ impl Runner {
 mod tests {
     use std::net::TcpListener;
 
+    use homing_protocol::{ConnectResponse, ReplyHeader, SessionPassword};
+
     use super::*;
+
+    #[test]
+    fn somebody_else_ends_a_session_or_takes_it_up() {
+        let session = Session {
+            id: 0x77,
+            password: SessionPassword::new(b"0123456789abcdef").unwrap(),
+            timeout_ms: 4_000,
+        };
+        let mut answers = BytesMut::from(&b"\0\0\0\x24"[..]);
+        ConnectResponse::EXPIRED.encode(&mut answers);
+        let first = answers.len();
+        answers.extend_from_slice(b"\0\0\0\x10");
+        let (xid, zxid, err) = (1, 9, 0);
+        ReplyHeader { xid, zxid, err }.encode(&mut answers);
+        let ends = Errand::expire(&session);
+        for (errand, answered) in [(&ends, answers.len()), (&Errand::take_up(&session), first)] {
+            let handshake = ConnectRequest::decode(&errand.request.slice(4..49)).unwrap();
+            assert_eq!((handshake.session_id, handshake.timeout_ms), (0x77, 4_000));
+            assert_eq!(handshake.password, session.password);
+            assert_eq!(errand.request.len() > 49, *errand == ends);
+            assert!(!errand.is_answered(&answers[..answered - 1]));
+            assert!(errand.is_answered(&answers[..answered]));
+            let shown = format!("{errand:?}");
+            assert!(!shown.contains("0123"), "no password is shown");
+        }
+    }
 
     #[test]
     fn a_server_that_never_answers_is_not_waited_for() {

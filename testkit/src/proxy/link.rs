@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::faults::{Action, Filter, Passed, Way};
+use crate::proxy::errand::Errand;
 use crate::proxy::seen::Closer;
 
 /// While so many bytes wait to be written at one end, nothing more is read at the other.
@@ -119,7 +120,7 @@ pub(crate) enum Turn {
     /// It has more to do at once.
     Goes,
     /// An action of its filter is to be carried out, then it has more to do.
-    Errand(crate::faults::Errand),
+    Errand(Errand),
     Over(Closer),
 }
 
@@ -154,7 +155,8 @@ impl Link {
                 match action {
                     Action::Cut => self.cut(now),
                     Action::Reset => return self.reset(),
-                    Action::Errand(errand) => return Turn::Errand(errand),
+                    Action::Expire(session) => return Turn::Errand(Errand::expire(&session)),
+                    Action::Move(session) => return Turn::Errand(Errand::take_up(&session)),
                 }
             }
             let waiting = self.waiting();

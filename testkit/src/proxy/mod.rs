@@ -18,7 +18,8 @@ pub use seen::{Closer, Observed, Sight};
 /// Passes connections on to a server, with [faults](crate::faults) on the way.
 ///
 /// It has one thread, and holds little of what goes through it: a client that reads slowly is a
-/// client that the server sees read slowly. What it cannot read as ZooKeeper's protocol, such as
+/// client that the server sees read slowly. A frame goes on when it is there as a whole, without
+/// faults too, unless it has more than 16 MiB. What it cannot read as ZooKeeper's protocol, such as
 /// TLS or a four-letter word, it passes on as it is; faults that name frames never strike there.
 /// Dropping it closes its connections, frees the port, and ends the thread.
 ///

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use mio::net::TcpStream;
 
-use crate::faults::{Errand, Filter, Piece, Plan};
-use crate::proxy::errand::Runner;
+use crate::faults::{Filter, Piece, Plan};
+use crate::proxy::errand::{Errand, Runner};
 use crate::proxy::link::{End, Link, Turn};
 use crate::proxy::seen::{Closer, Observed, Observer, Sight};
 use crate::worker::{FIRST_TOKEN, Gate, Work};

@@ -6,6 +6,7 @@ mod proxies;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,12 @@ on_every_ground! {
     a_write_is_cut_and_not_applied,
     a_session_is_ended_by_somebody_else,
     a_session_is_taken_up_by_somebody_else,
+    a_session_is_ended_when_it_is_to_go_on,
+    a_session_is_not_ended_by_a_stranger,
     a_session_is_not_the_one_that_was_asked_for,
+    what_has_passed_is_done,
+    nothing_is_struck_behind_a_cut,
+    a_stall_outlasts_a_shorter_one,
     events_come_in_a_storm,
     a_script_is_replaced_while_it_holds_bytes_back,
     connections_have_their_own_faults,
@@ -410,6 +416,103 @@ fn a_session_is_taken_up_by_somebody_else(ground: &Ground, node: &str) {
     }
 }
 
+fn a_session_is_ended_when_it_is_to_go_on(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let child = format!("{node}/mine");
+    peer.create(&child, CreateMode::Ephemeral);
+    assert_eq!(peer.hear().header().err, 0);
+    let strikes = ground.faults("expire at resumption");
+    let mut other = ground.connect();
+    assert_eq!(strikes.of(1), 0, "it is a new one");
+    assert_eq!(peer.again(ground.addr()).timeout_ms, 0);
+    until(|| other.data(&child).is_none());
+    assert_eq!(strikes.of(1), 1);
+}
+
+fn a_session_is_not_ended_by_a_stranger(ground: &Ground, _: &str) {
+    let peer = ground.connect();
+    ground.faults("expire at resumption");
+    let mut stranger = Peer::dial(ground.addr());
+    stranger.greet(peer.session, peer_password());
+    stranger.hear();
+    ground.faults("");
+    assert_eq!(peer.again(ground.addr()).session, peer.session);
+}
+
+fn what_has_passed_is_done(ground: &Ground, node: &str) {
+    for fault in ["cut", "reset", "half-close", "expire", "move"] {
+        for is_sent_at_once in [true, false] {
+            let closes = matches!(fault, "expire" | "move");
+            if closes && is_sent_at_once && matches!(ground, Ground::Proxy(_, None)) {
+                // A real server may close the connection before it has read what came there.
+                continue;
+            }
+            let mut peer = ground.connect();
+            let strikes = ground.faults(&format!("{fault} to server at request 3"));
+            let nodes = [1, 2].map(|number| format!("{node}/{fault}-{is_sent_at_once}-{number}"));
+            let make = |peer: &mut Peer, node: &str| peer.create(node, CreateMode::Persistent);
+            if is_sent_at_once {
+                peer.at_once(|peer| {
+                    nodes.iter().for_each(|node| _ = make(peer, node));
+                    peer.get(node);
+                });
+            } else {
+                for node in &nodes {
+                    make(&mut peer, node);
+                    assert_eq!(peer.hear().header().err, 0);
+                }
+                peer.get(node);
+            }
+            while !peer.hear().is_over() {}
+            assert_eq!(strikes.of(1), 1, "{fault}");
+            let mut other = ground.connect();
+            for node in nodes {
+                let give_up = Instant::now() + SOON;
+                while other.data(&node).is_none() {
+                    assert!(Instant::now() < give_up, "there is no {node}");
+                }
+            }
+        }
+    }
+}
+
+fn nothing_is_struck_behind_a_cut(ground: &Ground, node: &str) {
+    for script in [
+        "cut at getData 2 times",
+        "cut at request 1; cut at request 2",
+        "delay 20ms; cut at getData 2 times",
+        "cut at getData once; cut at getData once",
+    ] {
+        ground.faults(script);
+        for _ in 0..2 {
+            let mut peer = ground.connect();
+            peer.at_once(|peer| ask_thrice(peer, node));
+            assert!(peer.hear().is_over(), "{script}");
+        }
+        let mut peer = ground.connect();
+        peer.at_once(|peer| ask_thrice(peer, node));
+        for _ in 0..3 {
+            assert_eq!(peer.hear().header().err, 0, "{script}");
+        }
+    }
+}
+
+fn ask_thrice(peer: &mut Peer, node: &str) {
+    for _ in 0..3 {
+        peer.get(node);
+    }
+}
+
+fn a_stall_outlasts_a_shorter_one(ground: &Ground, node: &str) {
+    let mut peer = ground.connect();
+    let strikes = ground.faults("stall to client; hang 20ms to server at getData 1");
+    peer.get(node);
+    assert!(peer.is_silent());
+    ground.faults("");
+    assert_eq!(peer.hear().header().err, 0);
+    assert_eq!((strikes.of(1), strikes.of(2)), (1, 1));
+}
+
 fn a_session_is_not_the_one_that_was_asked_for(ground: &Ground, _: &str) {
     let strikes = ground.faults("session +1");
     let peer = ground.connect();
@@ -458,6 +561,71 @@ fn connections_have_their_own_faults(ground: &Ground, node: &str) {
     }
     assert_eq!(errors, [-1, 0, -2, -2]);
     assert_eq!((strikes.of(1), strikes.of(2), strikes.total()), (1, 2, 3));
+}
+
+/// Whose request is refused, of connections that were there before and of others.
+fn refused(ground: &Ground, script: &str) -> Vec<bool> {
+    let mut peers: Vec<_> = (0..20).map(|_| ground.connect()).collect();
+    ground.faults(script);
+    peers.extend((0..20).map(|_| ground.connect()));
+    let refused = peers.iter_mut().map(|peer| {
+        peer.get("/");
+        peer.hear().header().err != 0
+    });
+    refused.collect()
+}
+
+#[test]
+fn dice_are_the_same_on_a_server_and_in_front_of_it() {
+    for seed in 0..4 {
+        let script = format!("seed {seed}; error -7777 at getData with 50%");
+        let here = refused(&Ground::fake().unwrap(), &script);
+        assert_eq!(here, refused(&Ground::proxy().unwrap(), &script));
+        for half in here.chunks(20) {
+            assert!(half.contains(&true) && half.contains(&false), "{here:?}");
+        }
+    }
+}
+
+/// Neither of them counts as a connection, or has to say who it is.
+#[test]
+fn limits_do_not_keep_a_session_from_its_end() {
+    for (fault, lives) in [("expire", false), ("move", true)] {
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let server = FakeServer::builder()
+            .config(|config| {
+                config.max_connections = 1;
+                config.required_schemes = vec!["digest".into()];
+            })
+            .faults(format!("{fault} at ping 1").parse().unwrap())
+            .observe({
+                let told = Arc::clone(&told);
+                move |event| told.lock().unwrap().push(event.to_string())
+            })
+            .start()
+            .unwrap();
+        let mut peer = Peer::connect(server.addr());
+        peer.ping();
+        assert!(peer.hear().is_over());
+        assert_eq!(server.strikes().of(1), 1);
+        let sessions = server.with_server(|server| server.sessions().len());
+        assert_eq!(sessions, usize::from(lives), "{fault}");
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.iter().all(|line| line.starts_with("connection 1")));
+    }
+}
+
+#[test]
+fn a_script_strikes_a_connection_that_was_there_once() {
+    for ground in [Ground::fake(), Ground::follower(), Ground::proxy()] {
+        let ground = ground.unwrap();
+        let mut peer = ground.connect();
+        let strikes = ground.faults("hang on connection 0");
+        peer.ping();
+        assert!(peer.is_silent());
+        assert_eq!(strikes.of(1), 1);
+    }
 }
 
 fn peer_password() -> homing_protocol::SessionPassword {

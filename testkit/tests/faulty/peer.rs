@@ -25,6 +25,8 @@ pub struct Peer {
     /// Granted; 0 where the session that was asked for is gone.
     pub timeout_ms: i32,
     xid: i32,
+    /// Requests that are to go out in one piece.
+    held: Option<BytesMut>,
 }
 
 /// What comes next.
@@ -66,6 +68,7 @@ impl Peer {
             password: SessionPassword::NONE,
             timeout_ms: 0,
             xid: 0,
+            held: None,
         }
     }
 
@@ -119,8 +122,20 @@ impl Peer {
     fn send_as(&mut self, xid: i32, op: i32, body: &impl Record) {
         let mut frame = BytesMut::new();
         put_request(&mut frame, RequestHeader { xid, op }, body);
+        if let Some(held) = &mut self.held {
+            return held.extend_from_slice(&frame);
+        }
         // It may be gone before this.
         let _ = self.socket.write_all(&frame);
+    }
+
+    /// Sends several requests in one piece.
+    pub fn at_once(&mut self, ask: impl FnOnce(&mut Self)) {
+        self.held = Some(BytesMut::new());
+        ask(self);
+        let all = self.held.take().unwrap();
+        // It may be gone before this.
+        let _ = self.socket.write_all(&all);
     }
 
     pub fn ping(&mut self) {
