@@ -34,7 +34,7 @@ fn faults() -> Vec<Fault> {
         Fault::Zxid(Change::By(-5)),
         Fault::Zxid(Change::To(i64::MIN)),
         Fault::Error(-7_777),
-        Fault::Session(Change::By(0)),
+        Fault::Session(Change::To(0)),
         Fault::Storm {
             events: 1_000,
             path: "/a/b".into(),
@@ -56,7 +56,7 @@ fn points() -> Vec<Option<Point>> {
         Kind::operation("create").unwrap(),
         Kind::operation("ping").unwrap(),
     ];
-    let places = [Point::Start, Point::Byte(0), Point::Byte(1_200)];
+    let places = [Point::Start, Point::Byte(1), Point::Byte(1_200)];
     let each = kinds.map(Point::each);
     let third = kinds.map(|kind| Point::nth(kind, 3));
     let all = places.into_iter().chain(each).chain(third).map(Some);
@@ -341,6 +341,7 @@ fn what_cannot_strike_is_refused() {
         ("duplicate at byte 7", "needs a frame"),
         ("corrupt", "needs a byte or a frame"),
         ("corrupt at byte 0", "counted from 1"),
+        ("cut at byte 0", "counted from 1"),
         ("delay 1s at byte 7", "delays frames"),
         ("cut at ping 0", "counted from 1"),
         ("cut to server at event", "events go to clients alone"),
@@ -361,6 +362,19 @@ fn what_cannot_strike_is_refused() {
         ("cut 0 times", "0 times is not at all"),
         ("cut with 0%", "the least probability is 0.0001%"),
         ("throttle 0", "say \"stall\""),
+        ("hang 0s", "takes no time"),
+        ("stall 0ms to server", "takes no time"),
+        ("delay 0s", "takes no time"),
+        ("storm 0 /a at ping", "say 1 at least"),
+        ("xid +0 at ping", "changes nothing"),
+        ("zxid -0 at ping", "changes nothing"),
+        ("session +0", "changes nothing"),
+        ("xid +1 at handshake", "has no place in a handshake"),
+        ("zxid -1 at resumption", "has no place in a handshake"),
+        ("error -7 at frame 1", "has no place in a handshake"),
+        ("move at handshake", "takes the session back"),
+        ("move at resumption", "takes the session back"),
+        ("move at frame 1", "takes the session back"),
     ] {
         let error = script.parse::<Faults>().unwrap_err().to_string();
         let begins = format!("item 1 of the faults, {script:?}: ");

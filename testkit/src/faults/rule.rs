@@ -121,7 +121,11 @@ pub enum Fault {
         /// Of which path.
         path: String,
     },
-    /// The connection's session is ended by somebody else, before the frame goes on.
+    /// The connection's session is ended by somebody else, before the frame goes on; before a
+    /// handshake, that which it is to take up.
+    ///
+    /// A real server closes the connection meanwhile, and what the client has sent just before may
+    /// be lost with it. The same goes for [`Move`](Self::Move).
     Expire,
     /// The connection's session is taken up by somebody else, before the frame goes on: the server
     /// closes this connection, and the session lives.
@@ -461,9 +465,12 @@ impl Rule {
         if self.fault.needs_a_frame() && !matches!(point, Point::Frame { .. }) {
             return wrong("needs a frame: say which, as in \"at frame 2\" or \"at getData\"");
         }
-        if matches!(self.fault, Fault::Corrupt) && matches!(point, Point::Start | Point::Byte(0)) {
+        if matches!((&self.fault, &point), (Fault::Corrupt, Point::Start)) {
+            return wrong("needs a byte or a frame: say \"at byte 7\" or \"at ping\"");
+        }
+        if matches!(point, Point::Byte(0)) {
             return wrong(
-                "needs a byte or a frame, counted from 1: say \"at byte 7\" or \"at ping\"",
+                "bytes are counted from 1: leave the point out to strike before the first",
             );
         }
         if matches!((&self.fault, &point), (Fault::Delay(_), Point::Byte(_))) {
@@ -497,6 +504,12 @@ impl Rule {
             Fault::Session(_) if !is_handshake(&point) => {
                 wrong("is said in a handshake: \"at handshake\" or \"at resumption\"")
             }
+            Fault::Xid(_) | Fault::Zxid(_) | Fault::Error(_) if is_first(&point) => {
+                wrong("has no place in a handshake: say a later frame, as in \"at request 1\"")
+            }
+            Fault::Move if is_first(&point) => {
+                wrong("changes nothing before a handshake, which takes the session back")
+            }
             Fault::Storm { events, .. } if *events > STORM_MAX => {
                 wrong("has 100000 events at most")
             }
@@ -526,8 +539,24 @@ impl Rule {
         if self.chance == 0 {
             return Some("never strikes: the least probability is 0.0001%; or leave it out");
         }
-        let passes_nothing = self.fault == Fault::Throttle(0);
-        passes_nothing.then_some("lets nothing pass: say \"stall\", or 1 byte a second at least")
+        match &self.fault {
+            Fault::Throttle(0) => {
+                Some("lets nothing pass: say \"stall\", or 1 byte a second at least")
+            }
+            Fault::Storm { events: 0, .. } => Some("is no storm without an event: say 1 at least"),
+            Fault::Xid(Change::By(0))
+            | Fault::Zxid(Change::By(0))
+            | Fault::Session(Change::By(0)) => {
+                Some("changes nothing: say another number than 0, or \"=0\"")
+            }
+            Fault::Hang(Some(Duration::ZERO)) | Fault::Stall(Some(Duration::ZERO)) => {
+                Some("takes no time: say how long, or nothing for good")
+            }
+            Fault::Delay(range) if *range == (Duration::ZERO..=Duration::ZERO) => {
+                Some("takes no time: say how long")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -536,6 +565,12 @@ fn is_handshake(point: &Point) -> bool {
         return false;
     };
     matches!(kind, Kind::Handshake | Kind::Resumption)
+}
+
+/// Whether only a connection's first frame is meant.
+fn is_first(point: &Point) -> bool {
+    let first = Point::nth(Kind::Frame, 1);
+    is_handshake(point) || *point == first
 }
 
 fn is_one_word(path: &str) -> bool {
