@@ -311,9 +311,14 @@ impl ServerConfig {
         wanted.min(max).max(min)
     }
 
+    /// The unit of the session clock as it is in force.
+    pub(crate) fn tick(&self) -> Duration {
+        self.tick_time.max(Duration::from_millis(1))
+    }
+
     /// The shortest and the longest session time-out that are granted.
     pub(crate) fn session_timeouts(&self) -> [Duration; 2] {
-        let ticks = |ticks| self.tick_time.saturating_mul(ticks);
+        let ticks = |ticks| self.tick().saturating_mul(ticks);
         [
             self.min_session_timeout.unwrap_or(ticks(2)),
             self.max_session_timeout.unwrap_or(ticks(20)),

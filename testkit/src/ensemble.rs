@@ -339,8 +339,9 @@ impl Ensemble {
     /// it notices.
     pub fn leader(&self) -> Option<usize> {
         match self.reign {
-            Reign::Of(leader) => Some(leader),
-            Reign::Vacant { .. } => None,
+            Reign::Of(leader) if leader < self.members.len() => Some(leader),
+            // Of nobody, nobody can lead.
+            Reign::Of(_) | Reign::Vacant { .. } => None,
         }
     }
 

@@ -366,7 +366,7 @@ impl<'a> View<'a> {
             };
             writeln!(out, "{size}=0")?;
         }
-        writeln!(out, "tickTime={}", config.tick_time.as_millis())?;
+        writeln!(out, "tickTime={}", config.tick().as_millis())?;
         writeln!(out, "maxClientCnxns={}", config.max_client_connections)?;
         writeln!(out, "minSessionTimeout={min}")?;
         writeln!(out, "maxSessionTimeout={max}")?;

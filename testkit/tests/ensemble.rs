@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use homing_protocol::{Acl, Create, CreateMode, Empty, EventType, Id, op};
-use homing_testkit::InitialTree;
+use homing_testkit::{Ensemble, InitialTree};
 use support::ensemble::{Peer, Rig, resume};
 use support::new_session;
 
@@ -28,6 +28,12 @@ fn members_say_what_they_are() {
     // Followers learn of the epoch with its first transaction.
     assert!(rig.ask(2, "srvr").contains("Zxid: 0x100000000\n"));
     assert!(rig.ask(0, "srvr").contains("Zxid: 0x0\n"));
+}
+
+#[test]
+fn of_nobody_nobody_leads() {
+    let ensemble = Ensemble::new(Vec::new());
+    assert_eq!((ensemble.len(), ensemble.leader()), (0, None));
 }
 
 #[test]

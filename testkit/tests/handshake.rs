@@ -24,6 +24,22 @@ fn the_time_out_is_clamped_to_two_and_twenty_ticks() {
 }
 
 #[test]
+fn a_tick_has_a_millisecond_at_least() {
+    for tick in [Duration::ZERO, Duration::from_micros(300)] {
+        let mut rig = Rig::with(|config| config.tick_time = tick);
+        for (asked, granted) in [(0, 2), (10_000, 20)] {
+            let (_, response) = rig.handshake(&new_session(asked));
+            assert_eq!(response.unwrap().timeout_ms, granted, "{tick:?}");
+        }
+        let conf = rig.server.config().clone();
+        assert_eq!(
+            conf.session_timeout(Duration::ZERO),
+            Duration::from_millis(2)
+        );
+    }
+}
+
+#[test]
 fn the_bounds_of_the_time_out_can_be_set() {
     let mut rig = Rig::with(|config| {
         config.min_session_timeout = Some(Duration::from_millis(100));
