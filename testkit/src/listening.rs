@@ -1,7 +1,7 @@
 //! A port on which somebody listens, or on purpose nobody does.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -71,4 +71,55 @@ pub(crate) fn dialled(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::from((host, address.port()))
+}
+
+/// Whether somebody who dials this address reaches whoever listens there.
+pub(crate) fn leads_to(address: SocketAddr, listens: SocketAddr) -> bool {
+    let ip = dialled(address).ip().to_canonical();
+    let reaches = match listens.ip() {
+        // All addresses of this machine, which are those that a socket can have.
+        IpAddr::V4(all) if all.is_unspecified() => ip.is_ipv4() && is_own(ip),
+        IpAddr::V6(all) if all.is_unspecified() => is_own(ip),
+        one => one.to_canonical() == ip,
+    };
+    reaches && address.port() == listens.port()
+}
+
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_listens_everywhere_is_reached_at_every_address_of_this_machine() {
+        let leads = |address: &str, listens: &str| {
+            leads_to(address.parse().unwrap(), listens.parse().unwrap())
+        };
+        for (address, listens) in [
+            ("127.0.0.1:7", "127.0.0.1:7"),
+            ("0.0.0.0:7", "127.0.0.1:7"),
+            ("[::ffff:127.0.0.1]:7", "127.0.0.1:7"),
+            ("127.0.0.1:7", "[::ffff:127.0.0.1]:7"),
+            ("[::]:7", "[::1]:7"),
+            ("127.0.0.1:7", "0.0.0.0:7"),
+            ("127.0.0.1:7", "[::]:7"),
+        ] {
+            assert!(leads(address, listens), "{address} to {listens}");
+        }
+        for (address, listens) in [
+            ("127.0.0.1:8", "127.0.0.1:7"),
+            ("127.0.0.1:8", "0.0.0.0:7"),
+            ("127.0.0.2:7", "127.0.0.1:7"),
+            ("[::1]:7", "127.0.0.1:7"),
+            ("[::1]:7", "0.0.0.0:7"),
+            // An address for documents, which nobody has.
+            ("192.0.2.1:7", "0.0.0.0:7"),
+            ("[2001:db8::1]:7", "[::]:7"),
+        ] {
+            assert!(!leads(address, listens), "{address} to {listens}");
+        }
+    }
 }

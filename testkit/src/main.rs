@@ -67,7 +67,9 @@ enum Command {
     /// are not, and transactions and sessions may have other numbers, each the same everywhere.
     ///
     /// With --listen, it ends when all has been asked that was recorded, or with exit code 1 and
-    /// what was expected, when a client asks something else.
+    /// what was expected, when a client asks something else: as one does that makes up names as it
+    /// goes, such as kazoo's Lock, which has a UUID in them. With --server that makes no
+    /// difference.
     Replay(Replay),
 }
 

@@ -1,5 +1,6 @@
 //! A port, the thread that serves it, and the handle that tells this thread what to do.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,8 +176,13 @@ pub(crate) struct Worker<T> {
 }
 
 impl<T> Worker<T> {
-    /// Takes a port. The thread is still to be started.
+    /// Takes a port, or says which it cannot take. The thread is still to be started.
     pub(crate) fn bind(listen: SocketAddr, plan: &Arc<Plan>) -> io::Result<(Self, Gate<T>)> {
+        let what = format_args!("cannot listen on {listen}");
+        Self::take(listen, plan).map_err(|error| explained(what, &error))
+    }
+
+    fn take(listen: SocketAddr, plan: &Arc<Plan>) -> io::Result<(Self, Gate<T>)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (sender, jobs) = mpsc::channel();
@@ -240,7 +246,9 @@ impl<T: Work> Worker<T> {
     pub(crate) fn start(&mut self, name: &str, work: T) -> io::Result<()> {
         let name = format!("{name}-{}", self.address.port());
         let thread = thread::Builder::new().name(name);
-        self.thread = Some(thread.spawn(move || run(work))?);
+        let thread = thread.spawn(move || run(work));
+        let what = format_args!("cannot start a thread for {}", self.address);
+        self.thread = Some(thread.map_err(|error| explained(what, &error))?);
         Ok(())
     }
 
@@ -282,10 +290,12 @@ impl<T: Work> Worker<T> {
         let plan = Arc::new(Plan::new(faults));
         let strikes = Strikes(Arc::clone(&plan));
         let refuses = plan.refuses();
+        // Until the end: of several callers at once, the last has the last word in both.
+        let mut in_force = self.strikes.lock().unwrap_or_else(PoisonError::into_inner);
         self.run(move |work| work.set_faults(plan));
         self.rebind(move |work| work.gate().refuse(refuses))
             .expect("listen again on the port of before");
-        *self.strikes.lock().unwrap_or_else(PoisonError::into_inner) = strikes.clone();
+        *in_force = strikes.clone();
         strikes
     }
 
@@ -314,6 +324,11 @@ impl<T> Drop for Worker<T> {
             let _ = thread.join();
         }
     }
+}
+
+/// The same error, and what could not be done because of it.
+fn explained(what: fmt::Arguments<'_>, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// The thread.

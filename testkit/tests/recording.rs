@@ -211,6 +211,34 @@ fn a_line_that_is_wrong_is_named() {
 }
 
 #[test]
+fn a_recording_that_is_cut_off_is_what_stands_before_or_nothing() {
+    let head = Recording::head().len();
+    let whole: Recording = MASKED.parse().unwrap();
+    for len in 0..=MASKED.len() {
+        // In the middle of a character too.
+        let cut = String::from_utf8_lossy(&MASKED.as_bytes()[..len]);
+        let breaks = cut.matches('\n').count();
+        match cut.parse::<Recording>() {
+            Ok(recording) => {
+                assert!(len == head || cut.ends_with('\n'), "{cut}");
+                let before = &whole.entries()[..breaks.saturating_sub(1)];
+                assert_eq!(recording.entries(), before);
+            }
+            Err(error) if len < head => assert_eq!(error.line(), 1),
+            Err(error) => {
+                let expected = format!("line {}: it is cut off, ", breaks + 1);
+                assert!(error.to_string().starts_with(&expected), "{cut}: {error}");
+            }
+        }
+    }
+    // What says nothing need not be whole, and what is wrong before is said first.
+    let remark = format!("{MASKED}# a rem").parse();
+    assert_eq!(remark, Ok(whole));
+    let error = "# homing-testkit recording 1\n0.0\n0.1".parse::<Recording>();
+    assert_eq!(error.unwrap_err().line(), 2);
+}
+
+#[test]
 fn masked_ranges_are_read_back_wherever_they_are() {
     let bytes = bytes::Bytes::from_static(b"0123456789");
     for (masked, text) in [

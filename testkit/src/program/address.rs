@@ -1,5 +1,6 @@
 //! Addresses on the command line.
 
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Where to listen.
@@ -31,5 +32,22 @@ pub(crate) fn upstream(server: &str) -> Result<Vec<SocketAddr>, String> {
     match server.to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) => Err(format!("cannot use --upstream {server}: {error}")),
+    }
+}
+
+/// What to do where nobody can listen, behind what is wrong.
+pub(crate) fn advice(listen: SocketAddr, error: &io::Error) -> &'static str {
+    match (error.kind(), listen) {
+        (ErrorKind::InvalidInput, SocketAddr::V6(address))
+            if address.ip().is_unicast_link_local() && address.scope_id() == 0 =>
+        {
+            "; such an address takes the number of its interface too, as in [fe80::1%2]:2181"
+        }
+        (ErrorKind::AddrInUse | ErrorKind::InvalidInput, _) => {
+            "; choose another port with --listen, or 0 for a free one"
+        }
+        (ErrorKind::PermissionDenied, _) => "; ports from 1024 on need no privilege",
+        (ErrorKind::AddrNotAvailable, _) => "; the address has to be one of this machine's",
+        _ => "",
     }
 }

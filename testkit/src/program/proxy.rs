@@ -52,9 +52,9 @@ impl ProxyArgs {
             let mut status = Status::new(lines);
             builder = builder.observe(move |seen| status.see(seen));
         }
-        let proxy = builder.start(&addresses[..]).map_err(|error| {
-            format!("cannot listen on {listen} in front of {upstream}: {error}")
-        })?;
+        let proxy = builder
+            .start(&addresses[..])
+            .map_err(|error| format!("{error}{}", address::advice(*listen, &error)))?;
         let (address, connect) = (proxy.addr(), proxy.connect_string());
         let mut out = io::stdout().lock();
         writeln!(

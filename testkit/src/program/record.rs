@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +53,16 @@ enum End {
     Failed(io::Error),
 }
 
+/// Where the recording goes.
+enum Out {
+    Standard,
+    /// What was in it is still there.
+    File(File),
+}
+
+/// The same, when it has begun.
+type Sheet = Box<dyn Write + Send>;
+
 impl Record {
     pub(crate) fn run(self) -> Result<(), String> {
         let (sender, ended) = mpsc::channel();
@@ -63,12 +73,16 @@ impl Record {
         })?;
 
         let addresses = address::upstream(&self.upstream)?;
-        let mut out = self.open()?;
-        writeln!(out, "{}", Recording::head())
-            .and_then(|()| out.flush())
-            .map_err(|error| self.cannot_write(&error))?;
+        let out = self.open()?;
+        let (begin, begun) = mpsc::channel();
+        let mut sheet = None::<Sheet>;
         let sink = move |entry| {
-            // Each line at once: who looks on sees it, and a crash loses none.
+            // There is none where it could not be begun.
+            if sheet.is_none() {
+                sheet = begun.recv().ok();
+            }
+            let Some(out) = &mut sheet else { return };
+            // Each line at once: who looks on sees it, and a crash cuts off the last one at most.
             if let Err(error) = writeln!(out, "{entry}").and_then(|()| out.flush()) {
                 let _ = sender.send(End::Failed(error));
             }
@@ -76,7 +90,7 @@ impl Record {
         let mut record = self.recorder().observer(sink);
         let lines = Lines::new()?;
         let complaints = lines.clone();
-        let (listen, upstream) = (self.listen, &self.upstream);
+        let listen = self.listen;
         let proxy = Proxy::builder()
             .listen(listen)
             .observe(move |seen| {
@@ -84,9 +98,10 @@ impl Record {
                 record(seen);
             })
             .start(&addresses[..])
-            .map_err(|error| {
-                format!("cannot listen on {listen} in front of {upstream}: {error}")
-            })?;
+            .map_err(|error| format!("{error}{}", address::advice(listen, &error)))?;
+        // Until here it could come to nothing, and what was in the file would be lost for that.
+        out.begin(begin)
+            .map_err(|error| self.cannot_write(&error))?;
         self.announce(&proxy)?;
         let result = match ended.recv() {
             Ok(End::Failed(error)) => Err(self.cannot_write(&error)),
@@ -121,13 +136,13 @@ impl Record {
         }
     }
 
-    fn open(&self) -> Result<Box<dyn Write + Send>, String> {
+    fn open(&self) -> Result<Out, String> {
         let Some(path) = &self.out else {
-            return Ok(Box::new(io::stdout()));
+            return Ok(Out::Standard);
         };
-        let file = create(path, self.with_secrets)
+        let file = open(path, self.with_secrets)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        Ok(Box::new(BufWriter::new(file)))
+        Ok(Out::File(file))
     }
 
     fn cannot_write(&self, error: &io::Error) -> String {
@@ -164,10 +179,32 @@ fn complain(lines: &Lines, seen: &Observed<'_>) {
     }
 }
 
-/// A file with secrets is for its owner alone.
-fn create(path: &Path, has_secrets: bool) -> io::Result<File> {
+impl Out {
+    /// Writes the first line, in place of what there was, and hands on where the next ones go:
+    /// whoever waits for that does no longer, whatever comes of it.
+    fn begin(self, hand_on: Sender<Sheet>) -> io::Result<()> {
+        let mut sheet: Sheet = match self {
+            Self::Standard => Box::new(io::stdout()),
+            Self::File(file) => {
+                // A pipe or a terminal has no length.
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                Box::new(BufWriter::new(file))
+            }
+        };
+        writeln!(sheet, "{}", Recording::head())?;
+        sheet.flush()?;
+        // Nobody writes to it where the proxy is gone.
+        let _ = hand_on.send(sheet);
+        Ok(())
+    }
+}
+
+/// Opens a file, with all that is in it. One with secrets is for its owner alone.
+fn open(path: &Path, has_secrets: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     if has_secrets {
         use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

@@ -1,5 +1,6 @@
 //! `homing-testkit replay`: one side of a recording, played to the other.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use homing_testkit::recording::Recording;
 use homing_testkit::replay::{ReplayClient, ReplayServer};
 
 use super::address;
+
+/// The most patience that one can have, in seconds: a day, as for whatever a fault takes.
+const PATIENCE_MAX: u64 = 24 * 60 * 60;
 
 /// The subcommand `replay`.
 #[derive(Debug, Args)]
@@ -34,7 +38,7 @@ pub(crate) struct Replay {
         default_value_t = 30,
         value_name = "SECONDS",
         conflicts_with = "listen",
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = clap::value_parser!(u64).range(1..=PATIENCE_MAX)
     )]
     patience: u64,
 
@@ -47,9 +51,10 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn run(self) -> Result<(), String> {
         let path = self.recording.display();
-        let text = std::fs::read_to_string(&self.recording)
+        let text = std::fs::read(&self.recording)
             .map_err(|error| format!("cannot read {path}: {error}"))?;
-        let recording = text
+        // One that is cut off may be so in the middle of a character.
+        let recording = String::from_utf8_lossy(&text)
             .parse()
             .map_err(|error| format!("cannot replay {path}: {error}"))?;
         match (&self.server, self.listen) {
@@ -79,10 +84,13 @@ impl Replay {
         }
     }
 
-    fn play_server(&self, recording: &Recording, address: SocketAddr) -> Result<(), String> {
+    fn play_server(&self, recording: &Recording, listen: SocketAddr) -> Result<(), String> {
         let path = self.recording.display();
-        let server = ReplayServer::listen(recording, address)
-            .map_err(|error| format!("cannot replay {path}: {error}"))?;
+        let server = ReplayServer::listen(recording, listen).map_err(|error| {
+            let cause = error.source().and_then(<dyn Error>::downcast_ref);
+            let advice = cause.map_or("", |cause| address::advice(listen, cause));
+            format!("cannot replay {path}: {error}{advice}")
+        })?;
         let address = server.addr();
         say(&format!(
             "playing {path} on {address}, connect string {address}"

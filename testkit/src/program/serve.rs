@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
-use homing_testkit::{Dialect, FakeServer, FakeServerBuilder};
+use homing_testkit::{Dialect, FakeServer, FakeServerBuilder, TreeError};
 
 use super::address;
 use super::faults::FaultArgs;
@@ -167,19 +167,17 @@ impl Serve {
     }
 }
 
-/// What to do about a server that does not start.
+/// What is wrong with a server that does not start, and what to do.
 fn not_started(error: &io::Error, listen: SocketAddr, tree: &str) -> String {
-    let advice = match error.kind() {
-        ErrorKind::InvalidInput => return format!("cannot load {tree}: {error}"),
-        ErrorKind::AddrInUse => {
-            "; choose another port with --listen, or 0 for a free one (an ensemble takes the ports \
-             behind it too)"
-        }
-        ErrorKind::PermissionDenied => "; ports from 1024 on need no privilege",
-        ErrorKind::AddrNotAvailable => "; the address has to be one of this machine's",
+    if error.get_ref().is_some_and(|cause| cause.is::<TreeError>()) {
+        return format!("cannot load {tree}: {error}");
+    }
+    let advice = address::advice(listen, error);
+    let more = match error.kind() {
+        ErrorKind::AddrInUse => " (an ensemble takes the ports behind it too)",
         _ => "",
     };
-    format!("cannot listen on {listen}: {error}{advice}")
+    format!("{error}{advice}{more}")
 }
 
 /// Milliseconds.

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use crate::faults::{Faults, Plan, Strikes};
+use crate::listening::{dialled, leads_to};
 use crate::worker::{Work, Worker};
 use relay::Relay;
 use seen::Observer;
@@ -73,7 +74,7 @@ impl Proxy {
     /// What to give to a client: `host:port`. A proxy that listens on every address is named by the
     /// loopback address. In front of a server that speaks TLS, the client has to be told so.
     pub fn connect_string(&self) -> String {
-        crate::listening::dialled(self.addr()).to_string()
+        dialled(self.addr()).to_string()
     }
 
     /// Another script of faults from now on, for the connections that there are too; an empty one
@@ -162,8 +163,10 @@ impl ProxyBuilder {
     /// addresses, they are tried in their order, for each connection anew.
     ///
     /// # Errors
-    /// The server's name has no address, the address to listen on is taken or not this machine's,
-    /// or the operating system has no thread or descriptor left.
+    /// The server's name has no address; the address to listen on is taken or not this machine's,
+    /// or one of the server's addresses leads there, which is
+    /// [`InvalidInput`](ErrorKind::InvalidInput); or the operating system has no thread or
+    /// descriptor left.
     pub fn start(self, upstream: impl ToSocketAddrs) -> io::Result<Proxy> {
         let upstream: Vec<_> = upstream.to_socket_addrs()?.collect();
         if upstream.is_empty() {
@@ -172,6 +175,11 @@ impl ProxyBuilder {
         }
         let plan = Arc::new(Plan::new(&self.faults));
         let (mut worker, gate) = Worker::bind(self.listen, &plan)?;
+        let leads_back = |address: &&SocketAddr| leads_to(**address, worker.address());
+        if let Some(address) = upstream.iter().find(leads_back) {
+            let what = format!("the proxy itself would be its server: it listens at {address}");
+            return Err(io::Error::new(ErrorKind::InvalidInput, what));
+        }
         worker.start("proxy", Relay::new(gate, upstream, plan, self.observer))?;
         Ok(Proxy { worker })
     }

@@ -24,7 +24,8 @@
 //! | <code>-&gt;&#124;</code> | the client has nothing more to say |
 //! | <code>&#124;&lt;-</code> | the server has nothing more to say |
 //!
-//! Other lines that begin with `#`, and empty ones, are remarks.
+//! Other lines that begin with `#`, and empty ones, are remarks. A line break ends each line; where
+//! the last one has none, it is cut off, and the file is no recording until it is deleted.
 //!
 //! # Secrets
 //! The readable text never has passwords, credentials, SASL tokens or the hashes of access control
@@ -103,18 +104,28 @@ impl FromStr for Recording {
     type Err = RecordingError;
 
     fn from_str(text: &str) -> Result<Self, RecordingError> {
-        let mut lines = text.lines().enumerate();
-        let head = lines.next().map_or("", |(_, line)| line.trim_end());
+        let head = text.lines().next().unwrap_or("").trim_end();
         match head.strip_prefix(HEAD) {
             Some(VERSION) => {}
             Some(other) => return Err(Problem::Version(other.into()).at(1)),
             None => return Err(Problem::Head.at(1)),
         }
-        let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-        lines
-            .map(|(at, line)| Entry::parse(line).map_err(|problem| problem.at(at + 1)))
-            .collect()
+        let (whole, torn) = text.split_at(text.rfind('\n').map_or(0, |at| at + 1));
+        let lines = (1..).zip(whole.lines());
+        let lines = lines.filter(|(_, line)| !is_remark(line));
+        let entries = lines.map(|(at, line)| Entry::parse(line).map_err(|it| it.at(at)));
+        let recording = entries.collect::<Result<_, _>>()?;
+        match is_remark(torn) {
+            true => Ok(recording),
+            // What is left of it may look like something that was not said.
+            false => Err(Problem::CutOff.at(whole.lines().count() + 1)),
+        }
     }
+}
+
+/// Whether a line says nothing. The first one, which says what a file is, looks like one too.
+fn is_remark(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with('#')
 }
 
 /// One line of a recording.
@@ -271,6 +282,7 @@ impl RecordingError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Problem {
     Head,
+    CutOff,
     Version(String),
     Missing(&'static str),
     Time(String),
@@ -302,6 +314,9 @@ impl fmt::Display for Problem {
                 "this is no recording: it has to begin with \"{HEAD}{VERSION}\", as \
                  homing-testkit record writes it"
             ),
+            Self::CutOff => {
+                f.write_str("it is cut off, for no line break ends it: delete it to have the rest")
+            }
             Self::Version(other) => write!(
                 f,
                 "a recording of version {other:?}, and this program reads version {VERSION}: \

@@ -61,9 +61,11 @@ impl ReplayClient {
         })
     }
 
-    /// How long to wait for what was recorded before it counts as missing. 30 s.
+    /// How long to wait for what was recorded before it counts as missing. 30 s; less than a
+    /// millisecond counts as one.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        // None at all is nothing that a socket could be told.
+        self.patience = patience.max(Duration::from_millis(1));
         self
     }
 

@@ -21,7 +21,11 @@
 //! # What cannot be played
 //! A recording without bytes; one with masked credentials, in which a client authenticates or sets
 //! access control lists with hashes ([`Recorder::with_secrets`](crate::recording::Recorder) keeps
-//! them); SASL, whose proofs hold for one exchange.
+//! them); SASL, whose proofs hold for one exchange. One in which nobody says anything.
+//!
+//! [`ReplayServer`] has no answer for a client that makes up names as it goes, as kazoo's Lock does,
+//! whose nodes have a UUID in their names: it asks for others in each run. [`ReplayClient`] asks a
+//! server for those that were recorded, and can play such a client.
 
 mod client;
 mod compare;
@@ -100,6 +104,8 @@ pub struct ReplayError {
 enum Problem {
     /// The recording itself: what was said, and why it cannot be said again.
     Entry(String, &'static str),
+    /// There is nothing that could be played.
+    Silent,
     Connect(SocketAddr, io::Error),
     Listen(SocketAddr, io::Error),
     Resolve(io::Error),
@@ -134,6 +140,11 @@ impl ReplayError {
         Self { problem }
     }
 
+    fn silent() -> Self {
+        let problem = Problem::Silent;
+        Self { problem }
+    }
+
     fn connect(server: SocketAddr, error: io::Error) -> Self {
         let problem = Problem::Connect(server, error);
         Self { problem }
@@ -154,6 +165,9 @@ impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.problem {
             Problem::Entry(line, why) => write!(f, "\"{line}\" {why}"),
+            Problem::Silent => f.write_str(
+                "nobody says anything in it: record it again, and have a client connect",
+            ),
             Problem::Connect(server, error) => write!(f, "cannot connect to {server}: {error}"),
             Problem::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Problem::Resolve(error) => write!(f, "cannot find the server's address: {error}"),
@@ -164,7 +178,7 @@ impl fmt::Display for ReplayError {
 impl std::error::Error for ReplayError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.problem {
-            Problem::Entry(..) => None,
+            Problem::Entry(..) | Problem::Silent => None,
             Problem::Connect(_, error) | Problem::Listen(_, error) | Problem::Resolve(error) => {
                 Some(error)
             }

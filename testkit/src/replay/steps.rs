@@ -51,7 +51,13 @@ pub(super) fn of(recording: &Recording) -> Result<Vec<Step>, ReplayError> {
             }
         }
     }
-    Ok(steps)
+    match steps
+        .iter()
+        .any(|step| matches!(step.action, Action::Say(..)))
+    {
+        true => Ok(steps),
+        false => Err(ReplayError::silent()),
+    }
 }
 
 fn check(entry: &Entry, way: Way, piece: &Piece, is_masked: bool) -> Result<(), ReplayError> {

@@ -1,6 +1,6 @@
 //! What a proxy is besides its faults.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
@@ -126,6 +126,50 @@ fn every_address_of_a_server_is_tried() {
             .start(server.addr())
             .is_err()
     );
+}
+
+#[test]
+fn it_is_not_its_own_server() {
+    // A port that is kept, and can be listened on.
+    let kept = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    kept.set_reuse_address(true).unwrap();
+    kept.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    let address = kept.local_addr().unwrap().as_socket().unwrap();
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    let server = FakeServer::start();
+    for (listen, upstream) in [
+        (address, address),
+        (address, everywhere),
+        (everywhere, address),
+    ] {
+        let builder = Proxy::builder().listen(listen);
+        let started = builder.start(&[server.addr(), upstream][..]);
+        let error = started.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(&upstream.to_string()), "{error}");
+    }
+    // And leaves the port as it was.
+    Proxy::builder()
+        .listen(address)
+        .start(server.addr())
+        .unwrap();
+}
+
+#[test]
+fn of_scripts_that_come_at_once_the_one_in_force_is_counted() {
+    let server = FakeServer::start();
+    let proxy = Proxy::start(server.addr());
+    for _ in 0..100 {
+        thread::scope(|scope| {
+            for script in ["cut on connection 1", "cut on connections 1-2"] {
+                let proxy = &proxy;
+                scope.spawn(move || proxy.faults(script.parse().unwrap()));
+            }
+        });
+        assert!(Peer::dial(proxy.addr()).hear().is_over());
+        assert_eq!(proxy.strikes().total(), 1);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use homing_testkit::FakeServer;
 
-use super::{Running, Scratch, is_cut, refused, refusing, run};
+use super::{Running, Scratch, is_cut, program, refused, refusing, run};
 
 #[test]
 fn a_proxy_does_what_its_script_says_and_tells_so() {
@@ -37,6 +37,25 @@ fn a_proxy_says_why_it_cannot_connect() {
     assert!(status.contains(&why), "{status}");
     let over = "connection 1: closed by the proxy, which reaches no server; ";
     assert!(status.contains(over), "{status}");
+}
+
+#[test]
+fn a_proxy_is_not_its_own_server() {
+    let server = refusing();
+    let listen = server.connect_string();
+    let upstream = format!("localhost:{}", server.addr().port());
+    for subcommand in ["proxy", "record"] {
+        let arguments = ["--listen", &listen, "--upstream", &upstream];
+        let arguments = [&[subcommand], &arguments[..]].concat();
+        let mut running = Running::start(&mut program(&arguments));
+        assert_eq!(running.line, "");
+        assert_eq!(running.exit_code(), Some(1));
+        let expected = format!(
+            "homing-testkit: the proxy itself would be its server: it listens at {listen}; \
+             choose another port with --listen, or 0 for a free one\n"
+        );
+        assert_eq!(running.errors(), expected);
+    }
 }
 
 #[test]

@@ -98,6 +98,25 @@ fn a_recording_with_secrets_is_for_its_owner_alone() {
 }
 
 #[test]
+fn what_was_recorded_before_is_lost_to_a_recording_and_to_nothing_else() {
+    let before = "# homing-testkit recording 1\n0.0 1 +\n0.0 1 ->|\n0.0 1 |<-\n";
+    let file = Scratch::with("before", before);
+    let out = ["--out", file.path()];
+    let content = || std::fs::read_to_string(file.path()).unwrap();
+    let other = FakeServer::start();
+    let taken = other.connect_string();
+    let upstream = ["--upstream", "127.0.0.1:1"];
+    let record_there = [&["record", "--listen", &taken], &upstream[..], &out].concat();
+    let (_, errors) = refused(&record_there);
+    assert!(errors.contains("cannot listen on "), "{errors}");
+    assert_eq!(content(), before);
+    record("127.0.0.1:1", &out).end_by("-INT");
+    assert_eq!(content(), "# homing-testkit recording 1\n");
+    // What has no length is written to as well.
+    record("127.0.0.1:1", &["--out", "/dev/null"]).end_by("-INT");
+}
+
+#[test]
 fn what_cannot_be_recorded_or_played_is_named() {
     let file = Scratch::new("broken");
     let path = file.path();
@@ -120,7 +139,19 @@ fn what_cannot_be_recorded_or_played_is_named() {
     let error = "\"0.100000 1 -> ping\" is recorded without its bytes: record it again without";
     check(&replay, 1, error);
     std::fs::write(path, "# homing-testkit recording 1\n0.0 1 +\n").unwrap();
+    check(&replay, 1, "nobody says anything in it: ");
+    let said = "# homing-testkit recording 1\n0.0 1 -> word \"ruok\"\t72756f6b";
+    std::fs::write(path, said).unwrap();
+    check(&replay, 1, "line 2: it is cut off, ");
+    let within = [said.as_bytes(), &"…".as_bytes()[..2]].concat();
+    std::fs::write(path, within).unwrap();
+    check(&replay, 1, "line 2: it is cut off, ");
+    std::fs::write(path, format!("{said}\n")).unwrap();
     check(&replay, 1, "cannot connect to 127.0.0.1:1: ");
+    for patience in ["0", "86401"] {
+        let arguments = [&replay[..], &["--patience", patience]].concat();
+        check(&arguments, 2, "--patience");
+    }
     let either = "<--server <HOST:PORT>|--listen <ADDRESS:PORT>>";
     check(&["replay", path], 2, either);
     let patience = ["--listen", "127.0.0.1:0", "--patience", "5"];
@@ -146,9 +177,6 @@ fn what_cannot_be_recorded_or_played_is_named() {
         "/nowhere/at/all",
     ];
     check(&record, 1, "cannot write /nowhere/at/all: ");
-    let record = ["record", "--upstream", "127.0.0.1:1", "--listen", &taken];
-    let error = format!("cannot listen on {taken} in front of 127.0.0.1:1: ");
-    check(&[&record[..], &["--out", path]].concat(), 1, &error);
     check(&["record"], 2, "--upstream");
 }
 

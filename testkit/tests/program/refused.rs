@@ -1,6 +1,9 @@
 //! What cannot be, and how it is named.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
 use homing_testkit::FakeServer;
+use socket2::{Domain, Socket, Type};
 
 use super::{Running, Scratch, refused};
 
@@ -8,12 +11,59 @@ use super::{Running, Scratch, refused};
 fn a_taken_port_is_named_and_what_to_do() {
     let other = FakeServer::start();
     let address = other.connect_string();
-    let (code, errors) = refused(&["serve", "--listen", &address]);
+    let said = "# homing-testkit recording 1\n0.0 1 -> word \"ruok\"\t72756f6b\n";
+    let recording = Scratch::with("taken", said);
+    let upstream = ["--upstream", "127.0.0.1:1"];
+    for (arguments, before) in [
+        (&["serve"][..], ""),
+        (&[&["proxy"], &upstream[..]].concat(), ""),
+        (&[&["record"], &upstream[..]].concat(), ""),
+        (&["replay", recording.path()], "cannot replay "),
+    ] {
+        let (code, errors) = refused(&[arguments, &["--listen", &address]].concat());
+        assert_eq!(code, 1);
+        let beginning = format!("homing-testkit: {before}");
+        assert!(errors.starts_with(&beginning), "{errors}");
+        let expected = format!("cannot listen on {address}: ");
+        assert!(errors.contains(&expected), "{errors}");
+        let advice = "; choose another port with --listen, or 0 for a free one";
+        assert!(errors.contains(advice), "{errors}");
+    }
+}
+
+#[test]
+fn of_an_ensemble_s_ports_the_one_that_is_taken_is_named() {
+    // Two in a row: the first is kept and can be listened on, on the second is somebody else.
+    let (other, kept) = loop {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let kept = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        kept.set_reuse_address(true).unwrap();
+        let before = other.local_addr().unwrap().port() - 1;
+        let before = SocketAddr::from((Ipv4Addr::LOCALHOST, before));
+        if kept.bind(&before.into()).is_ok() {
+            break (other, kept);
+        }
+    };
+    let listen = kept.local_addr().unwrap().as_socket().unwrap().to_string();
+    let taken = other.local_addr().unwrap();
+    let (code, errors) = refused(&["serve", "--ensemble", "3", "--listen", &listen]);
     assert_eq!(code, 1);
-    let expected = format!("homing-testkit: cannot listen on {address}: ");
+    let expected = format!("homing-testkit: cannot listen on {taken}: ");
     assert!(errors.starts_with(&expected), "{errors}");
-    let advice = "choose another port with --listen";
-    assert!(errors.contains(advice), "{errors}");
+    let advice = "0 for a free one (an ensemble takes the ports behind it too)\n";
+    assert!(errors.ends_with(advice), "{errors}");
+}
+
+#[test]
+fn an_address_that_cannot_be_is_no_fault_of_the_tree() {
+    let (code, errors) = refused(&["serve", "--listen", "[fe80::1]:2999"]);
+    assert_eq!(code, 1);
+    let expected = "homing-testkit: cannot listen on [fe80::1]:2999: ";
+    assert!(errors.starts_with(expected), "{errors}");
+    // Where there is IPv6 at all.
+    if errors.contains("Invalid argument") {
+        assert!(errors.contains("the number of its interface"), "{errors}");
+    }
 }
 
 #[cfg(feature = "tree")]

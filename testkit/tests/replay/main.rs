@@ -39,6 +39,20 @@ fn record(server: SocketAddr, recorder: Recorder, talk: impl FnOnce(SocketAddr))
     recording
 }
 
+#[test]
+fn a_recording_in_which_nobody_says_anything_cannot_be_played() {
+    for text in ["", "0.0 1 +\n", "0.0 1 +\n0.1 1 ->|\n0.1 1 |<-\n"] {
+        let recording = format!("# homing-testkit recording 1\n{text}");
+        let recording: Recording = recording.parse().unwrap();
+        let client = ReplayClient::new(&recording).map(drop);
+        let server = ReplayServer::start(&recording).map(drop);
+        for error in [client.unwrap_err(), server.unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.starts_with("nobody says anything in it: "), "{error}");
+        }
+    }
+}
+
 fn fake() -> FakeServer {
     FakeServer::builder()
         .config(|config| {

@@ -276,6 +276,27 @@ fn what_was_not_recorded_and_what_is_missing_is_different() {
 }
 
 #[test]
+fn no_patience_at_all_is_a_little() {
+    let recording = record(fake().addr(), Recorder::new(), |server| {
+        Talker::new(server).close();
+    });
+    let client = ReplayClient::new(&recording).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    match client.patience(Duration::ZERO).run(address) {
+        Ok(differences) => {
+            let first = differences[0].to_string();
+            assert!(first.contains("now nothing came within 1ms"), "{first}");
+        }
+        // It may take longer than that to find a place on the machine.
+        Err(error) => assert!(
+            error.to_string().ends_with(": connection timed out"),
+            "{error}"
+        ),
+    }
+}
+
+#[test]
 fn what_happens_by_itself_happens_again_in_its_time() {
     let impatient = || {
         FakeServer::builder()
