@@ -101,6 +101,17 @@ fn faults_strike_what_is_inside_tls() {
 }
 
 #[test]
+fn whose_authorities_are_known_are_asked_unless_it_is_said_that_they_are_not() {
+    let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
+    let strangers = Tls::new().ca_file(CERTIFICATE);
+    let authorities = ["--tls-client-ca", CERTIFICATE];
+    for (mode, lets_strangers_in) in [(&[][..], false), (&["--tls-client-auth", "none"], true)] {
+        let (_program, connect) = serve(&[&files[..], &authorities, mode].concat());
+        assert_eq!(ask(&connect, &strangers).is_ok(), lets_strangers_in);
+    }
+}
+
+#[test]
 fn it_asks_clients_for_theirs() {
     let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
     let tls = Tls::new().ca_file(CERTIFICATE);
@@ -153,6 +164,10 @@ fn flags_that_do_not_fit_are_refused() {
     let files = ["--tls-certificate", CERTIFICATE, "--tls-key", KEY];
     let text = says(&[&files[..], &["--tls-client-auth", "need"]].concat());
     assert!(text.contains("--tls-client-ca"), "{text}");
+    let text = says(&[&files[..], &["--tls-client-ca", KEY]].concat());
+    let expected = format!("cannot use --tls-client-ca {KEY}: ");
+    assert!(text.contains(&expected), "{text}");
+    assert!(text.contains("has no certificate"), "{text}");
     let text = says(&[&files[..], &["--tls-client-auth", "maybe"]].concat());
     assert!(text.contains("not one of none, want and need"), "{text}");
 }

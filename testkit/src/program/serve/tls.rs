@@ -16,16 +16,13 @@ pub(super) struct Tls {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
 
-    /// Whether clients have to show a certificate (ssl.clientAuth): none, want or need.
-    #[arg(
-        long,
-        value_name = "MODE",
-        default_value = "none",
-        requires = "tls_certificate"
-    )]
-    tls_client_auth: ClientAuth,
+    /// Whether clients have to show a certificate (ssl.clientAuth): none, want or need [default:
+    /// need, as ZooKeeper has it, where --tls-client-ca says of whom; none where it does not].
+    #[arg(long, value_name = "MODE", requires = "tls_certificate")]
+    tls_client_auth: Option<ClientAuth>,
 
-    /// The authorities whose certificates clients may have, in PEM.
+    /// The authorities whose certificates clients may have, in PEM. They then need one, unless
+    /// --tls-client-auth says otherwise.
     #[arg(
         long,
         value_name = "FILE",
@@ -43,11 +40,13 @@ impl Tls {
         let refused = |error| format!("cannot speak TLS: {error}");
         let mut server = TlsServer::from_files(certificate, key).map_err(refused)?;
         if let Some(path) = &self.tls_client_ca {
-            let pem = std::fs::read(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let name = path.display();
+            let pem =
+                std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+            let mode = self.tls_client_auth.unwrap_or(ClientAuth::Need);
             server = server
-                .client_auth(self.tls_client_auth, pem)
-                .map_err(refused)?;
+                .client_auth(mode, pem)
+                .map_err(|error| format!("cannot use --tls-client-ca {name}: {error}"))?;
         }
         Ok(Some(server))
     }
