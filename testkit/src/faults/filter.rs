@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::faults::frames::{Piece, Splitter, another, edit, storm};
 use crate::faults::lane::{Due, Lane, Mark, Moment};
-use crate::faults::plan::{Number, Place, Plan};
+use crate::faults::plan::{Number, Place, Plan, Strike};
 use crate::faults::rule::{Fault, TIME_MAX, Way};
 use crate::faults::tracker::{Seen, Session, Tracker};
 
@@ -51,7 +51,10 @@ pub(crate) struct Filter {
     tracker: Tracker,
     to_server: Direction,
     to_client: Direction,
-    actions: VecDeque<Action>,
+    /// With what is to be taken back where one is in vain.
+    actions: VecDeque<(Action, Option<Strike>)>,
+    /// That of the action which was polled last.
+    strike: Option<Strike>,
     /// What has come in, if somebody wants to see it.
     seen: Option<VecDeque<(Way, Option<Piece>)>>,
     is_over: bool,
@@ -121,6 +124,7 @@ impl Filter {
             to_server: Direction::new(frame_max),
             to_client: Direction::new(FRAME_MAX),
             actions: VecDeque::new(),
+            strike: None,
             seen: None,
             is_over: false,
         }
@@ -163,7 +167,7 @@ impl Filter {
             if direction.lane.is_doomed() {
                 continue;
             }
-            match (&line.rule.fault, mark(&line.rule.fault)) {
+            match (&line.rule.fault, mark(rule, &line.rule.fault)) {
                 (Fault::Delay(_), _) => direction.delays.push(rule),
                 (_, Some(mark)) => direction.lane.put(now, Due::Mark(mark)),
                 _ => continue,
@@ -227,7 +231,14 @@ impl Filter {
 
     /// What is to be done next. What has passed before it is to be delivered first.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let (action, strike) = self.actions.pop_front()?;
+        self.strike = strike;
+        Some(action)
+    }
+
+    /// The strike that the action which was polled last is, if it may turn out to be none.
+    pub(crate) fn take_strike(&mut self) -> Option<Strike> {
+        self.strike.take()
     }
 
     /// Keeps all that comes in, to be taken with [`poll_seen`](Self::poll_seen).
@@ -296,11 +307,11 @@ impl Filter {
             let Some(line) = plan.lines.get(rule).filter(|line| line.is_left()) else {
                 continue;
             };
-            let has_struck = match mark(&line.rule.fault) {
+            let has_struck = match mark(rule, &line.rule.fault) {
                 _ if self.direction(way).lane.is_doomed() => false,
-                Some(Mark::Expire) if self.tracker.session.is_none() => false,
+                Some(Mark::Expire(_)) if self.tracker.session.is_none() => false,
                 // A handshake would take it back.
-                Some(Mark::Move) if !self.tracker.is_attached() => false,
+                Some(Mark::Move(_)) if !self.tracker.is_attached() => false,
                 Some(mark) => {
                     self.direction(way).lane.put(fate.due, Due::Mark(mark));
                     true
@@ -376,7 +387,7 @@ impl Filter {
             if !before.is_empty() {
                 direction.lane.put(due, Due::Bytes(before.freeze()));
             }
-            if let Some(mark) = mark(&line.rule.fault) {
+            if let Some(mark) = mark(rule, &line.rule.fault) {
                 direction.lane.put(due, Due::Mark(mark));
             }
             line.strike();
@@ -407,8 +418,8 @@ impl Filter {
                     self.stall(now, way.back(), time);
                 }
                 Due::Mark(Mark::Throttle(rate)) => self.direction(way).lane.throttle(rate),
-                Due::Mark(Mark::Expire) => self.send_out(Action::Expire),
-                Due::Mark(Mark::Move) => self.send_out(Action::Move),
+                Due::Mark(Mark::Expire(rule)) => self.send_out(rule, Action::Expire),
+                Due::Mark(Mark::Move(rule)) => self.send_out(rule, Action::Move),
             }
         }
     }
@@ -426,13 +437,14 @@ impl Filter {
         self.is_over = true;
         self.to_server.lane.finish();
         self.to_client.lane.finish();
-        self.actions.push_back(action);
+        self.actions.push_back((action, None));
     }
 
     /// Somebody else speaks for the session. Meanwhile the client is not heard.
-    fn send_out(&mut self, errand: impl FnOnce(Session) -> Action) {
+    fn send_out(&mut self, rule: usize, errand: impl FnOnce(Session) -> Action) {
         if let Some(session) = self.tracker.session {
-            self.actions.push_back(errand(session));
+            let strike = Strike::new(&self.plan, rule);
+            self.actions.push_back((errand(session), Some(strike)));
             self.to_server.lane.hold();
         }
     }
@@ -472,7 +484,7 @@ impl Fate {
 }
 
 /// A fault that is an event in the stream.
-fn mark(fault: &Fault) -> Option<Mark> {
+fn mark(rule: usize, fault: &Fault) -> Option<Mark> {
     match fault {
         Fault::Cut => Some(Mark::Cut),
         Fault::Reset => Some(Mark::Reset),
@@ -480,8 +492,8 @@ fn mark(fault: &Fault) -> Option<Mark> {
         Fault::Hang(time) => Some(Mark::Hang(*time)),
         Fault::Stall(time) => Some(Mark::Stall(*time)),
         Fault::Throttle(rate) => Some(Mark::Throttle(*rate)),
-        Fault::Expire => Some(Mark::Expire),
-        Fault::Move => Some(Mark::Move),
+        Fault::Expire => Some(Mark::Expire(rule)),
+        Fault::Move => Some(Mark::Move(rule)),
         _ => None,
     }
 }

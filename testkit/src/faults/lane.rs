@@ -20,8 +20,10 @@ pub(crate) enum Mark {
     Stall(Option<Duration>),
     Hang(Option<Duration>),
     Throttle(u64),
-    Expire,
-    Move,
+    /// Because of this rule.
+    Expire(usize),
+    /// The same.
+    Move(usize),
 }
 
 /// What comes out.

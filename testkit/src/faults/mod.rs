@@ -44,8 +44,8 @@ mod tracker;
 
 pub(crate) use filter::{Action, Filter, Passed};
 pub(crate) use frames::Piece;
-pub(crate) use plan::Plan;
 pub use plan::Strikes;
+pub(crate) use plan::{Plan, Strike};
 pub use rule::{Change, Connections, Fault, Kind, Operation, Point, Rule, Way};
 pub use text::FaultsError;
 pub(crate) use tracker::Session;

@@ -192,6 +192,32 @@ impl Line {
     }
 }
 
+/// A strike that may turn out to be none.
+#[derive(Debug)]
+pub(crate) struct Strike {
+    plan: Arc<Plan>,
+    rule: usize,
+}
+
+impl Strike {
+    pub(crate) fn new(plan: &Arc<Plan>, rule: usize) -> Self {
+        let plan = Arc::clone(plan);
+        Self { plan, rule }
+    }
+
+    /// What has struck.
+    pub(crate) fn rule(&self) -> Option<&Rule> {
+        self.plan.lines.get(self.rule).map(|line| &line.rule)
+    }
+
+    /// It has not: nothing came of it.
+    pub(crate) fn take_back(&self) {
+        if let Some(line) = self.plan.lines.get(self.rule) {
+            line.struck.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Dice(u64);
 

@@ -108,6 +108,11 @@ impl Status {
 
     fn see(&mut self, seen: &Observed<'_>) {
         let number = seen.connection;
+        if let Sight::InVain(rule, error) = &seen.what {
+            // Perhaps of a connection that is over.
+            let line = format_args!("connection {number}: in vain: {rule}: {error}");
+            return self.lines.say(line);
+        }
         let figures = self.connections.entry(number).or_default();
         match &seen.what {
             Sight::Opened(from) => {

@@ -80,6 +80,10 @@ impl Proxy {
     /// Another script of faults from now on, for the connections that there are too; an empty one
     /// ends all of them. Says how often they strike.
     ///
+    /// To end a session or to move it, the proxy speaks for it over a connection of its own. Where
+    /// that comes to nothing, as where the server takes no more connections, it counts as no strike,
+    /// and [`Sight::InVain`] says why.
+    ///
     /// # Panics
     /// A script has ended in which nobody was to listen, and somebody else has taken the port.
     pub fn faults(&self, faults: Faults) -> Strikes {

@@ -1,7 +1,7 @@
 //! The proxy's thread: sockets, and what is to be done about them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use mio::net::TcpStream;
 
-use crate::faults::{Filter, Piece, Plan};
+use crate::faults::{Filter, Piece, Plan, Strike};
 use crate::proxy::errand::{Errand, Runner};
 use crate::proxy::link::{End, Link, Turn};
 use crate::proxy::seen::{Closer, Observed, Observer, Sight};
@@ -130,12 +130,10 @@ impl Relay {
 
     /// Lets a link and its errand go on.
     fn serve(&mut self, now: Instant, number: u64) {
-        let is_done = |runner: &mut Runner| runner.turn(now, &mut self.scratch);
-        if self.errands.get_mut(&number).is_some_and(is_done) {
-            self.errands.remove(&number);
-            if let Some(link) = self.links.get_mut(&number) {
-                link.filter.errand_done(now);
-            }
+        let turn = |runner: &mut Runner| runner.turn(now, &mut self.scratch);
+        if let Some(outcome) = self.errands.get_mut(&number).and_then(turn) {
+            let runner = self.errands.remove(&number);
+            self.finish_errand(now, number, outcome, runner.and_then(Runner::strike));
         }
         if !self.connect(now, number) {
             return;
@@ -193,13 +191,35 @@ impl Relay {
         let Some(link) = self.links.get_mut(&number) else {
             return;
         };
-        let address = self.upstream.get(link.dialled).copied();
-        let begin = |address| self.begin(address, token(number, Who::Errand)).ok();
-        if let Some(stream) = address.and_then(begin) {
-            self.errands
-                .insert(number, Runner::new(now, stream, errand));
-        } else if let Some(link) = self.links.get_mut(&number) {
-            // In vain: it is over before it began.
+        let (dialled, strike) = (link.dialled, link.filter.take_strike());
+        let token = token(number, Who::Errand);
+        let address = self.upstream.get(dialled).copied();
+        let address = address.ok_or(ErrorKind::AddrNotAvailable.into());
+        match address.and_then(|address| self.begin(address, token)) {
+            Ok(stream) => {
+                let runner = Runner::new(now, stream, errand, strike);
+                self.errands.insert(number, runner);
+            }
+            // It is over before it began.
+            Err(error) => self.finish_errand(now, number, Err(error), strike),
+        }
+    }
+
+    /// An errand is over, whether its link still is or not.
+    fn finish_errand(
+        &mut self,
+        now: Instant,
+        number: u64,
+        outcome: io::Result<()>,
+        strike: Option<Strike>,
+    ) {
+        if let (Err(error), Some(strike)) = (outcome, strike) {
+            strike.take_back();
+            if let Some(rule) = strike.rule() {
+                self.observe(now, number, Sight::InVain(rule, &error));
+            }
+        }
+        if let Some(link) = self.links.get_mut(&number) {
             link.filter.errand_done(now);
         }
     }
@@ -339,9 +359,11 @@ mod tests {
         let stream = relay.begin(address, token(1, Who::Errand)).unwrap();
         let errand = Errand {
             request: Bytes::from_static(b"ruok"),
-            answers: 1,
+            ends: false,
         };
-        relay.errands.insert(1, Runner::new(now, stream, errand));
+        relay
+            .errands
+            .insert(1, Runner::new(now, stream, errand, None));
         assert_eq!(relay.timeout(now), Some(crate::proxy::errand::TIME_MAX));
 
         relay.turn();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::faults::Way;
+use crate::faults::{Rule, Way};
 
 /// Something that a proxy has seen on a connection.
 ///
@@ -50,6 +50,9 @@ pub enum Sight<'a> {
     NotAccepted(&'a io::Error),
     /// The server cannot be reached at this address. Its next one is tried, if it has any.
     Unreachable(SocketAddr, &'a io::Error),
+    /// A session could not be ended or taken up by somebody else, as this rule of the script has
+    /// it, and it does not count as a strike. The connection may be over by then.
+    InVain(&'a Rule, &'a io::Error),
     /// A whole frame has come in, shown without its length. The first one each way is the
     /// handshake's.
     Frame(Way, &'a Bytes),

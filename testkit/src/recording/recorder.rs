@@ -114,8 +114,8 @@ impl Recorder {
                 self.bytes(at, connection, way, &whole)
             }
             Sight::Raw(way, bytes) => self.bytes(at, connection, way, bytes),
-            // Neither is anything that one side said.
-            Sight::NotAccepted(_) | Sight::Unreachable(..) => Vec::new(),
+            // None is anything that one side said.
+            Sight::NotAccepted(_) | Sight::Unreachable(..) | Sight::InVain(..) => Vec::new(),
             Sight::Ended(way) => self.ended(at, connection, way),
             Sight::Closed(closer) => {
                 let ways = match closer {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use homing_protocol::{
-    Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Empty, GetData, Record, ReplyHeader,
-    RequestHeader, SessionPassword, SetData, op, put_request, xid,
+    Acl, Auth, ConnectRequest, ConnectResponse, Create, CreateMode, Empty, GetData, Record,
+    ReplyHeader, RequestHeader, SessionPassword, SetData, op, put_request, xid,
 };
 
 /// Longer than anything takes that comes at all.
@@ -136,6 +136,15 @@ impl Peer {
         let all = self.held.take().unwrap();
         // It may be gone before this.
         let _ = self.socket.write_all(&all);
+    }
+
+    /// Says who it is.
+    pub fn auth(&mut self) {
+        let auth = Auth {
+            scheme: "digest",
+            proof: b"bob:secret",
+        };
+        self.send_as(xid::AUTH, op::AUTH, &auth);
     }
 
     pub fn ping(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -310,6 +310,67 @@ fn an_observer_sees_frames_before_their_faults() {
         ]
     );
     assert_eq!(of(2)[..2], ["opened", "raw b\"ruok\" to server"]);
+}
+
+/// A proxy with this script, and why something was in vain.
+fn vain(server: SocketAddr, script: &str) -> (Proxy, Receiver<String>) {
+    let (sender, seen) = mpsc::channel();
+    let proxy = Proxy::builder()
+        .faults(script.parse().unwrap())
+        .observe(move |seen| {
+            if let Sight::InVain(rule, error) = &seen.what {
+                sender.send(format!("{rule}: {error}")).unwrap();
+            }
+        })
+        .start(server)
+        .unwrap();
+    (proxy, seen)
+}
+
+#[test]
+fn a_session_that_could_not_be_ended_or_moved_does_not_count() {
+    let alone = FakeServer::builder().max_client_connections(1);
+    let strict = FakeServer::builder().required_schemes(["digest"]);
+    let closed = "the server closed the connection";
+    let refuses = "the server refuses to close the session: ";
+    for (server, script, why, goes_on) in [
+        (alone.clone(), "expire at getData 1", closed, true),
+        (alone, "move at getData 1", closed, true),
+        // Whoever is refused that has taken up the session.
+        (strict, "expire at getData 1", refuses, false),
+    ] {
+        let server = server.start().unwrap();
+        let (proxy, seen) = vain(server.addr(), script);
+        let mut peer = Peer::connect(proxy.addr());
+        peer.auth();
+        assert_eq!(peer.hear().header().err, 0);
+        peer.get("/zookeeper");
+        assert_eq!(!peer.hear().is_over(), goes_on);
+        let line = seen.recv_timeout(SOON).unwrap();
+        assert!(line.starts_with(&format!("{script}: {why}")), "{line}");
+        let sessions = server.with_server(|server| server.sessions());
+        assert!(sessions.iter().any(|it| it.id == peer.session));
+        assert_eq!(proxy.strikes().total(), 0);
+    }
+}
+
+#[test]
+fn what_was_in_vain_is_tried_again_where_it_strikes_so_many_times() {
+    let server = FakeServer::start();
+    let (proxy, seen) = vain(server.addr(), "expire at getData once");
+    let mut peer = Peer::connect(proxy.addr());
+    server.faults("refuse".parse().unwrap());
+    assert!(peer.data("/zookeeper").is_some());
+    let line = seen.recv_timeout(SOON).unwrap();
+    let expected = "expire at getData once: Connection refused";
+    assert!(line.starts_with(expected), "{line}");
+    assert_eq!(proxy.strikes().total(), 0);
+    server.faults("".parse().unwrap());
+    peer.get("/zookeeper");
+    assert!(peer.hear().is_over());
+    assert_eq!(proxy.strikes().total(), 1);
+    assert_eq!(peer.again(proxy.addr()).timeout_ms, 0);
+    assert_eq!(seen.try_iter().count(), 0);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::io::Read;
 
+use homing_protocol::op;
 use homing_testkit::FakeServer;
 
-use super::{Running, Scratch, is_cut, program, refused, refusing, run};
+use super::{Running, Scratch, call, err, is_cut, program, refused, refusing, run, text};
 
 #[test]
 fn a_proxy_does_what_its_script_says_and_tells_so() {
@@ -56,6 +57,22 @@ fn a_proxy_is_not_its_own_server() {
         );
         assert_eq!(running.errors(), expected);
     }
+}
+
+#[test]
+fn a_proxy_says_what_was_in_vain() {
+    let server = FakeServer::builder().max_client_connections(1);
+    let server = server.start().unwrap();
+    let faults = ["--faults", "expire at getData 1", "-v"];
+    let proxy = Running::proxy(&faults, &server.connect_string());
+    let (mut session, _) = proxy.session(10_000);
+    let get = [text("/zookeeper"), vec![0]].concat();
+    assert_eq!(err(&call(&mut session, 1, op::GET_DATA, &get).unwrap()), 0);
+    let status = proxy.end_by("-INT");
+    let line = "connection 1: in vain: expire at getData 1: the server closed the connection\n";
+    assert!(status.contains(line), "{status}");
+    let last = "faults: 0 × expire at getData 1\n";
+    assert!(status.ends_with(last), "{status}");
 }
 
 #[test]
