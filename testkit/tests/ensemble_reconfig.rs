@@ -310,14 +310,7 @@ fn an_access_control_list_can_let_others_ask() {
 
     // What has arrived in front of it counts, though nobody has applied it yet.
     let open = [Acl::open()];
-    rig.send(
-        peer,
-        op::SET_ACL,
-        &SetAcl {
-            acl: &open,
-            ..set.clone()
-        },
-    );
+    rig.send(peer, op::SET_ACL, &SetAcl { acl: &open, ..set });
     rig.take(peer.end);
     let mut both = BytesMut::new();
     let closed = [Acl {
@@ -326,7 +319,7 @@ fn an_access_control_list_can_let_others_ask() {
     }];
     let closed = SetAcl {
         acl: &closed,
-        ..set.clone()
+        ..set
     };
     let change = Reconfig {
         joining: None,
