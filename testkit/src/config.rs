@@ -45,8 +45,17 @@ pub struct ServerConfig {
     /// The largest request in bytes, without the frame's own length (`jute.maxbuffer`). 0xFFFFF.
     /// One byte more and the connection is closed without a word.
     pub request_len_max: usize,
-    /// How long a connection may stay without a handshake. 10 s.
+    /// How long a connection may be silent that has no session yet
+    /// (`zookeeper.nio.sessionlessCnxnTimeout`). 10 s. It is counted from the last byte, and in
+    /// steps of itself: silence of 10 to 20 s it takes to be closed. Less than a millisecond
+    /// counts as one. Where there is TLS, this is how long its handshake may take, to the
+    /// millisecond; there is no limit behind that, as there is none of Netty's.
     pub handshake_timeout: Duration,
+    /// Whether a connection may be without a session for ever, as before 3.5. Off.
+    pub handshakes_may_wait: bool,
+    /// Whether a session counts as heard of when an identity is added, as by ClickHouse Keeper.
+    /// Off: a client that does nothing else has to ping.
+    pub auth_keeps_alive: bool,
     /// Whether the numbers of sequential nodes go on at −2147483648 behind 2147483647, as before
     /// 3.6. Off: they stay there, but for those of one multi.
     pub sequences_wrap: bool,
@@ -249,6 +258,8 @@ impl Default for ServerConfig {
             max_session_timeout: None,
             request_len_max: frame::REQUEST_LEN_MAX,
             handshake_timeout: Duration::from_secs(10),
+            handshakes_may_wait: false,
+            auth_keeps_alive: false,
             sequences_wrap: false,
             max_client_connections: 0,
             max_connections: 0,

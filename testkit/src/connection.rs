@@ -221,13 +221,15 @@ impl Connection {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// The certificate that the peer has proved to be its own, once, when it has.
-    pub(crate) fn introduction(&mut self) -> Option<&[u8]> {
-        let layer = self.layer.as_ref().filter(|layer| layer.is_open())?;
-        if std::mem::replace(&mut self.is_introduced, true) {
-            return None;
-        }
-        layer.peer_certificate()
+    /// Whether the layer's handshake is done; says so once.
+    pub(crate) fn is_opened(&mut self) -> bool {
+        let is_open = self.layer.as_ref().is_some_and(|layer| layer.is_open());
+        is_open && !std::mem::replace(&mut self.is_introduced, true)
+    }
+
+    /// The certificate that the peer has proved to be its own.
+    pub(crate) fn certificate(&self) -> Option<&[u8]> {
+        self.layer.as_ref()?.peer_certificate()
     }
 
     /// What was read and is for the server.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use homing_protocol::op;
 
 use crate::config::ServerConfig;
-use crate::operation::DELETE_CONTAINER;
+use crate::operation::{CREATE_SESSION, DELETE_CONTAINER};
 
 /// A ZooKeeper that a server can be like. The default is 3.8.0, byte for byte.
 ///
@@ -51,6 +51,7 @@ use crate::operation::DELETE_CONTAINER;
 ///   reconfig, no word `dirs`, nearly all words allowed,
 ///   [`no_config_node`](ServerConfig::no_config_node),
 ///   [`create_modes_last`](ServerConfig::create_modes_last),
+///   [`handshakes_may_wait`](ServerConfig::handshakes_may_wait),
 ///   [`no_subnets_in_acls`](ServerConfig::no_subnets_in_acls) and
 ///   [`auth_entries_last`](ServerConfig::auth_entries_last).
 /// * **3.9**: [`events_tell_zxid`](ServerConfig::events_tell_zxid),
@@ -73,6 +74,7 @@ use crate::operation::DELETE_CONTAINER;
 ///   [`close_is_not_answered`](ServerConfig::close_is_not_answered),
 ///   [`unknown_is_not_answered`](ServerConfig::unknown_is_not_answered),
 ///   [`lone_check_is_answered`](ServerConfig::lone_check_is_answered),
+///   [`auth_keeps_alive`](ServerConfig::auth_keeps_alive),
 ///   [`unlisted_words_are_ignored`](ServerConfig::unlisted_words_are_ignored), time-outs of 10 to
 ///   100 s, and requests of up to 256 MiB. Left as they are in ZooKeeper: the order in which
 ///   errors are looked for, the stats of the nodes that are always there, and reconfig. Its own
@@ -289,6 +291,7 @@ impl ServerConfig {
         self.delete_looks_first = !since(&[(6, 0)]);
         self.create_modes_last = !since(&[(5, 3)]);
         self.read_only_byte_always = since(&[(9, 0)]) && !since(&[(9, 2)]);
+        self.handshakes_may_wait = !since(&[(5, 0)]);
         self.sequences_wrap = !since(&[(6, 0)]);
         self.quotas_are_soft = !since(&[(7, 0)]);
         self.no_config_node = !since(&[(5, 0)]);
@@ -304,6 +307,7 @@ impl ServerConfig {
         self.product = usual.product;
         self.unlisted_words_are_ignored = false;
         self.lone_check_is_answered = false;
+        self.auth_keeps_alive = false;
         self.keeper_nodes = false;
         self.lenient_acls = false;
         self.sessions_are_not_resumed = false;
@@ -328,6 +332,7 @@ impl ServerConfig {
         self.request_len_max = 1 << 28;
         self.unknown_operations = UNKNOWN_TO_CLICKHOUSE.into();
         self.lone_check_is_answered = true;
+        self.auth_keeps_alive = true;
         self.keeper_nodes = true;
         self.lenient_acls = true;
         self.sessions_are_not_resumed = true;
@@ -353,7 +358,8 @@ const WORDS_OF_CLICKHOUSE: [&str; 12] = [
     "conf", "cons", "crst", "dirs", "envi", "isro", "mntr", "ruok", "srst", "srvr", "stat", "wchs",
 ];
 
-const UNKNOWN_TO_CLICKHOUSE: [i32; 13] = [
+const UNKNOWN_TO_CLICKHOUSE: [i32; 14] = [
+    CREATE_SESSION,
     op::CREATE2,
     op::CHECK_WATCHES,
     op::REMOVE_WATCHES,

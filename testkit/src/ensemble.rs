@@ -526,6 +526,14 @@ impl Ensemble {
                     self.owners.insert(session, member);
                 }
             }
+            Deed::Again {
+                session,
+                timeout_ms,
+                ..
+            } => {
+                let sessions = &mut self.sessions;
+                sessions.begin_again(now.instant, *session, *timeout_ms);
+            }
             Deed::End { session, .. } => {
                 self.sessions.remove(*session);
                 self.owners.remove(session);

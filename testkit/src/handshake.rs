@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword};
+use homing_protocol::{ConnectRequest, ConnectResponse, Reader, SessionPassword};
 
 use crate::journal::{CloseReason, ConnectionEventKind};
 use crate::read_only::Verdict;
@@ -73,11 +73,16 @@ impl Server {
 
     /// The session begins or goes on.
     pub(crate) fn welcome(&mut self, connection: ConnectionId, greeting: Greeting) {
+        self.attach(connection, greeting);
+        self.note_begun(connection, greeting);
+        self.confirm(connection, greeting);
+    }
+
+    /// Tells a client which session it has.
+    fn confirm(&mut self, connection: ConnectionId, greeting: Greeting) {
         let Greeting {
             session, timeout, ..
         } = greeting;
-        self.attach(connection, session, timeout);
-        self.note_begun(connection, greeting);
         let password = match self.config.connect_response_is_bare {
             true => SessionPassword::NONE,
             false => sessions::password(session),
@@ -89,6 +94,41 @@ impl Server {
             read_only: self.mirrored(connection, greeting),
         };
         self.send(connection, reply::bare(&response));
+    }
+
+    /// The handshake's own operation, from somebody who has a session: a server begins that
+    /// session once more, and takes the time-out as it stands there, until the next request.
+    pub(crate) fn begin_again(
+        &mut self,
+        now: Now,
+        caller: (ConnectionId, i64),
+        xid: i32,
+        mut reader: Reader<'_>,
+    ) {
+        let (connection, session) = caller;
+        let timeout_ms = reader.i32("timeOut").unwrap_or(0);
+        if self.has_leader(session) {
+            return self.propose_again(connection, session, xid, timeout_ms);
+        }
+        if !self.sessions.is_local(session) {
+            self.next_stamp(now);
+            self.sessions.begin_again(now.instant, session, timeout_ms);
+        }
+        self.confirm_again(connection, xid);
+    }
+
+    /// Answers what is no handshake as if it were one.
+    pub(crate) fn confirm_again(&mut self, connection: ConnectionId, xid: i32) {
+        let zxid = self.last_zxid;
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        let Some(greeting) = known.greeting else {
+            return;
+        };
+        known.traffic.session_begun(xid, zxid);
+        self.totals.writes += 1;
+        self.confirm(connection, greeting);
     }
 
     /// There is no such session any more.
@@ -123,7 +163,7 @@ impl Server {
         if let Some(known) = self.connections.get_mut(&connection)
             && is_new
         {
-            known.traffic.session_begun(self.last_zxid);
+            known.traffic.session_begun(0, self.last_zxid);
             self.totals.writes += 1;
         }
     }

@@ -53,7 +53,7 @@ pub(crate) fn is_transaction(op: i32) -> bool {
 /// What a member of an ensemble hands over to the leader and waits for. A sync changes nothing, but
 /// it is the leader who knows what there is to wait for. A reconfig is the leader's as well, but what
 /// cannot be read of one takes no number, so that the member looks first; and a session's beginning
-/// is no request of a client.
+/// goes there by another way.
 pub(crate) fn needs_leader(op: i32) -> bool {
     is_change(op) || matches!(op, op::SYNC | op::CLOSE_SESSION)
 }

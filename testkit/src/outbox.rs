@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::server::Output;
+use crate::server::{ConnectionId, Output};
 
 /// While so many bytes wait for one client, in the server or in front of its socket, nothing that
 /// others have done is told to it any more: its connection is closed. One frame may exceed the
@@ -34,6 +34,17 @@ impl Outbox {
         let output = self.queue.pop_front()?;
         self.len -= len(&output);
         Some(output)
+    }
+
+    /// Forgets what was to be sent to a connection.
+    pub(crate) fn drop_sends(&mut self, connection: ConnectionId) {
+        self.queue.retain(|output| match output {
+            Output::Send(to, frame) if *to == connection => {
+                self.len -= frame.len();
+                false
+            }
+            Output::Send(..) | Output::Close(_) => true,
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {

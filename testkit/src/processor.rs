@@ -35,11 +35,23 @@ impl Server {
             return self.close_because(connection, CloseReason::BadRequest);
         };
         self.requests_received += 1;
-        self.touch(now, connection, session);
+        if self.is_sign_of_life(connection, op) {
+            self.touch(now, connection, session);
+        }
         if self.replica.is_some() && !self.may_pass(connection, op, frame) {
             return;
         }
         self.serve(now, (connection, session), frame);
+    }
+
+    /// Whether a request keeps its session alive. Identities and tokens do not: a server is done
+    /// with them before it looks at the session, and so it is with somebody who has no say yet.
+    fn is_sign_of_life(&self, connection: ConnectionId, op: i32) -> bool {
+        match op {
+            op::AUTH => self.config.auth_keeps_alive,
+            op::SASL => false,
+            _ => self.is_authenticated(connection),
+        }
     }
 
     /// Handles a frame whose turn it is.
@@ -99,7 +111,7 @@ impl Server {
                     (None, DELETE_CONTAINER) => {
                         self.write(now, caller, RequestHeader { xid, op }, reader);
                     }
-                    (None, _) => self.refuse(connection, xid, op),
+                    (None, _) => self.begin_again(now, caller, xid, reader),
                 }
             }
             op if op == op::SYNC || operation::is_read(op) => {

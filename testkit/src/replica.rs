@@ -19,7 +19,7 @@ use crate::cuts::Cut;
 use crate::ensemble::Membership;
 use crate::handshake::Greeting;
 use crate::journal::CloseReason;
-use crate::operation::{CREATE_SESSION, DELETE_CONTAINER, is_read, needs_leader};
+use crate::operation::{DELETE_CONTAINER, is_read, needs_leader};
 use crate::processor::{Outcome, malformed};
 use crate::reply::Reply;
 use crate::server::{Asker, ConnectionId, Now, Rules, Server, Stage};
@@ -71,6 +71,12 @@ pub(crate) enum Errand {
 pub(crate) enum Deed {
     /// A session begins.
     Begin(Greeting),
+    /// A session begins that has begun already.
+    Again {
+        session: i64,
+        xid: i32,
+        timeout_ms: i32,
+    },
     /// A session ends, by itself or by its time.
     End { session: i64, xid: i32 },
     /// A client writes.
@@ -396,6 +402,23 @@ impl Server {
         self.ask_leader(Errand::Propose(Some(connection), deed));
     }
 
+    /// Begins a session once more, everywhere.
+    pub(crate) fn propose_again(
+        &mut self,
+        connection: ConnectionId,
+        session: i64,
+        xid: i32,
+        timeout_ms: i32,
+    ) {
+        self.wait(connection, Waiting::History { cut: false });
+        let deed = Deed::Again {
+            session,
+            xid,
+            timeout_ms,
+        };
+        self.ask_leader(Errand::Propose(Some(connection), deed));
+    }
+
     fn wait(&mut self, connection: ConnectionId, for_what: Waiting) {
         if let Some(replica) = &mut self.replica {
             replica.wait(connection, for_what);
@@ -421,6 +444,18 @@ impl Server {
                 match asker {
                     Some(asker) => self.admit(now, asker, *greeting),
                     None => self.meet_again(now, session),
+                }
+            }
+            Deed::Again {
+                session,
+                xid,
+                timeout_ms,
+            } => {
+                self.next_stamp(now);
+                let sessions = &mut self.sessions;
+                sessions.begin_again(now.instant, *session, *timeout_ms);
+                if let Some(asker) = asker {
+                    self.confirm_again(asker, *xid);
                 }
             }
             Deed::End { session, xid } => self.apply_end(now, *session, *xid, asker),
@@ -573,6 +608,11 @@ impl Server {
     }
 
     fn apply_end(&mut self, now: Now, session: i64, xid: i32, asker: Option<ConnectionId>) {
+        // The end of a connection overtakes what it would be told of the end of its session.
+        let others = self.connections_of(session);
+        for other in others.into_iter().filter(|other| Some(*other) != asker) {
+            self.close_because(other, CloseReason::Expired);
+        }
         if self.end_session(now, session).is_none() {
             self.next_stamp(now);
         }
@@ -582,7 +622,6 @@ impl Server {
             }
             self.close_because(asker, CloseReason::SessionClosed);
         }
-        self.close_others(session, CloseReason::Expired);
     }
 
     fn apply_write(&mut self, now: Now, write: &Write, asker: Option<ConnectionId>, lost: bool) {
@@ -630,9 +669,5 @@ pub(crate) fn sync(reader: &mut Reader<'_>, reply: &mut Reply) -> Result<(), Err
 
 /// What a member does by itself, when its turn has come.
 fn is_local(op: i32) -> bool {
-    is_read(op)
-        || matches!(
-            op,
-            op::PING | op::RECONFIG | CREATE_SESSION | DELETE_CONTAINER
-        )
+    is_read(op) || matches!(op, op::PING | op::RECONFIG | DELETE_CONTAINER)
 }

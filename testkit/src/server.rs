@@ -128,6 +128,23 @@ pub enum Output {
 ///
 /// The same inputs give the same outputs, byte for byte: there is no randomness in it.
 ///
+/// # Which order it keeps
+/// A real server hands requests from thread to thread, so that where a connection ends, it is a
+/// race what its client still hears. This one serves what a connection says in its order, each
+/// request to its end. Where the race has one outcome as good as always, it has that one: a frame
+/// that is none ends the connection before anything that came with it is answered, and so does
+/// the end of a session by its time before its watches are told. (On a socket, an end that comes
+/// with requests is seen before their answers are sent.) Where it has none, requests sent without
+/// waiting are answered otherwise than by a real server most of the time:
+/// * In front of an operation that it does not know, it answers everything, and then −6. A real
+///   one mostly says −6 first, and nothing else.
+/// * In front of credentials that it refuses, likewise: a real one mostly says −115 alone.
+///   Credentials that it takes are answered in their order; a real one answers them before the
+///   writes in front of them.
+/// * Behind the end of a session, by its client, it takes nothing. A real one may give numbers to
+///   some of the writes that come behind, and may even answer them with −112 behind the answer to
+///   the end.
+///
 /// ```
 /// use bytes::BytesMut;
 /// use homing_protocol::{ConnectRequest, ConnectResponse, Record, SessionPassword};
@@ -253,17 +270,20 @@ impl Server {
             return id;
         }
         self.note(id, None, ConnectionEventKind::Accepted { from });
-        let due = later(now.instant, self.config.handshake_timeout);
+        let due = self.handshake_due(now.instant);
         let mut identities = Identities::new(peer).with_sasl(self.config.sasl.is_some());
         identities.knows_x509 = self.config.x509;
         let identities = Arc::new(identities);
-        self.handshakes_due.insert((due, id));
+        self.handshakes_due.extend(due.map(|due| (due, id)));
         self.connections.insert(
             id,
             Connection {
                 peer,
                 identities,
                 stage: Stage::Fresh(due),
+                greeting: None,
+                is_secure: false,
+                unread: 0,
                 timeout: Duration::ZERO,
                 sasl: Exchange::default(),
                 is_read_only: self.is_read_only,
@@ -293,6 +313,9 @@ impl Server {
             input.clear();
             return false;
         };
+        if matches!(stage, Stage::Fresh(_)) {
+            self.note_unread(now.instant, connection, input.len());
+        }
         if let (Stage::Fresh(_), Some(word)) =
             (stage, words::find(input, &self.config.unknown_words))
         {
@@ -415,12 +438,14 @@ impl Server {
         if self.replica.is_some() {
             return self.propose_expiry(session);
         }
-        let Some(connection) = self.end_session(now, session) else {
+        let Some(known) = self.sessions.get(session) else {
             return false;
         };
-        if let Some(connection) = connection {
+        // The end of the connection overtakes what it would be told of the end of its session.
+        if let Some(connection) = known.connection {
             self.close_because(connection, CloseReason::Expired);
         }
+        self.end_session(now, session);
         true
     }
 

@@ -100,6 +100,11 @@ impl Sessions {
         self.expiries.insert((expires, id));
     }
 
+    /// Where ticks are counted from.
+    pub(crate) fn origin(&self) -> Option<Instant> {
+        self.origin
+    }
+
     pub(crate) fn get(&self, id: i64) -> Option<&Session> {
         self.alive.get(&id)
     }
@@ -128,6 +133,33 @@ impl Sessions {
             self.expiries.remove(&(session.expires, id));
             self.expiries.insert((expires, id));
             session.expires = expires;
+        }
+    }
+
+    /// Begins a session once more that is there, with whatever time-out: it is stored, and holds
+    /// until the next touch. A session that would have been over long ago is never found to be.
+    pub(crate) fn begin_again(&mut self, now: Instant, id: i64, timeout_ms: i32) {
+        let timeout = Duration::from_millis(timeout_ms.unsigned_abs().into());
+        let (stored, expires) = match timeout_ms {
+            0.. => (timeout, self.tick_of_expiry(now, timeout)),
+            _ => (Duration::ZERO, self.tick_of_old(now, timeout)),
+        };
+        if let Some(session) = self.alive.get_mut(&id) {
+            session.stored = stored;
+            self.expiries.remove(&(session.expires, id));
+            self.expiries.insert((expires, id));
+            session.expires = expires;
+        }
+    }
+
+    /// When something expires that was over so long ago.
+    fn tick_of_old(&self, now: Instant, ago: Duration) -> u64 {
+        let then = now.checked_sub(ago).or(self.origin).unwrap_or(now);
+        let tick = self.tick_of_expiry(then, Duration::ZERO);
+        // Ticks are looked at when they come, and never again.
+        match tick < self.tick_of_expiry(now, Duration::ZERO) {
+            true => u64::MAX,
+            false => tick,
         }
     }
 

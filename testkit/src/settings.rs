@@ -39,8 +39,9 @@ impl FakeServerBuilder {
         self
     }
 
-    /// How long a connection may stay without a handshake
-    /// (`zookeeper.nio.sessionlessCnxnTimeout`). 10 s.
+    /// How long a connection may be silent that has no session yet
+    /// (`zookeeper.nio.sessionlessCnxnTimeout`); see
+    /// [`handshake_timeout`](crate::ServerConfig::handshake_timeout). 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.config.handshake_timeout = timeout;
         self

@@ -239,6 +239,9 @@ impl Front {
         }
         self.next_token += 1;
         let id = server.accept_from(now, peer);
+        if layer.is_some() {
+            server.expect_tls(now, id);
+        }
         self.tokens.insert(id, token);
         self.connections
             .insert(token, Connection::new(stream, id, layer));
@@ -259,8 +262,7 @@ impl Front {
                 return;
             };
             if connection.is_heard() {
-                let _ = connection.flush();
-                return self.remove(server, now, token);
+                return self.hang_up(server, now, token);
             }
             if !connection.may_read() {
                 // It has been asked enough, or its faults have: a write or a moment that makes
@@ -272,10 +274,11 @@ impl Front {
                 return;
             }
             let incoming = connection.read(now.instant, &mut self.scratch);
-            if let Some(certificate) = connection.introduction()
-                && let Some(name) = x509::subject(certificate)
-            {
-                server.add_identity(connection.id, "x509", &name);
+            if connection.is_opened() {
+                server.handle_tls(connection.id);
+                if let Some(name) = connection.certificate().and_then(x509::subject) {
+                    server.add_identity(connection.id, "x509", &name);
+                }
             }
             // The layer below may have an answer of its own.
             self.note(token);
@@ -293,12 +296,7 @@ impl Front {
                 }
                 Incoming::Nothing if connection.is_heard() => {}
                 Incoming::Nothing => return,
-                Incoming::End => {
-                    // It may have closed its own end only, as one does behind a four-letter
-                    // word. What it was sent still goes out, as far as it goes at once.
-                    let _ = connection.flush();
-                    return self.remove(server, now, token);
-                }
+                Incoming::End => return self.hang_up(server, now, token),
             }
         }
         self.readable.insert(token);
@@ -356,6 +354,18 @@ impl Front {
             gone.into_iter()
                 .for_each(|token| self.remove(&mut server, now, token));
         }
+    }
+
+    /// The peer has come to its end. It may have closed its own end only, as one does behind a
+    /// four-letter word: what ends with the connection still goes out, as far as it goes at once.
+    /// All else is lost, since a real server has seen the end before it has an answer.
+    fn hang_up(&mut self, server: &mut Access<'_>, now: Now, token: Token) {
+        if let Some(connection) = self.connections.get_mut(&token)
+            && connection.is_closed()
+        {
+            let _ = connection.flush();
+        }
+        self.remove(server, now, token);
     }
 
     fn remove(&mut self, server: &mut Access<'_>, now: Now, token: Token) {

@@ -91,8 +91,8 @@ impl Traffic {
     }
 
     /// A session has begun.
-    pub(crate) fn session_begun(&mut self, zxid: i64) {
-        self.note("SESS", 0, zxid);
+    pub(crate) fn session_begun(&mut self, xid: i32, zxid: i64) {
+        self.note("SESS", xid, zxid);
     }
 
     fn note(&mut self, operation: &'static str, xid: i32, zxid: i64) {

@@ -5,11 +5,10 @@ mod support;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
-use bytes::{BufMut, BytesMut};
 use homing_protocol::{ConnectRequest, ConnectResponse, SessionPassword, op};
 use homing_testkit::{FakeServer, real};
 use support::socket::{dial, read_frame};
-use support::{handshake_frame, new_session};
+use support::{handshake_frame, handshake_with_password, new_session};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,19 +68,6 @@ fn connect(address: SocketAddr) -> (TcpStream, ConnectResponse) {
         .unwrap();
     let answer = read_frame(&mut socket).expect("a handshake");
     (socket, ConnectResponse::decode(&answer).unwrap())
-}
-
-/// A handshake with a password that no client has.
-fn of_any_password(session: i64, len: u32) -> Vec<u8> {
-    let mut frame = BytesMut::new();
-    frame.put_u32(29 + len);
-    frame.put_slice(&[0; 12]);
-    frame.put_i32(10_000);
-    frame.put_i64(session);
-    frame.put_u32(len);
-    frame.put_bytes(7, len as usize);
-    frame.put_u8(0);
-    frame.into()
 }
 
 fn header(frame: &[u8]) -> (i32, i32) {
@@ -241,11 +227,17 @@ fn handshakes_that_make_no_sense_are_answered_as_by_a_real_server() {
                 frame.to_vec()
             }),
         ),
-        ("a long password", both.map(|_| of_any_password(0, 65))),
-        ("a longer one", both.map(|_| of_any_password(0, 1000))),
+        (
+            "a long password",
+            both.map(|_| handshake_with_password(0, 65).to_vec()),
+        ),
+        (
+            "a longer one",
+            both.map(|_| handshake_with_password(0, 1000).to_vec()),
+        ),
         (
             "a long password of a session that there is not",
-            both.map(|_| of_any_password(77, 100)),
+            both.map(|_| handshake_with_password(77, 100).to_vec()),
         ),
     ];
     for (what, [to_fake, to_real]) in rows {

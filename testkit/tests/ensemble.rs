@@ -7,7 +7,7 @@ use std::time::Duration;
 use homing_protocol::{Acl, Create, CreateMode, Empty, EventType, Id, op};
 use homing_testkit::{Ensemble, InitialTree};
 use support::ensemble::{Peer, Rig, resume};
-use support::new_session;
+use support::{Raw, new_session, path_and_kind};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::MAX;
@@ -208,13 +208,13 @@ fn errors(rig: &mut Rig, peer: Peer) -> Vec<i32> {
 }
 
 /// An authentication with a name and a password.
-fn digest(credentials: &str) -> support::Raw {
+fn digest(credentials: &str) -> Raw {
     let mut auth = vec![0; 4];
     for text in ["digest", credentials] {
         auth.extend_from_slice(&(text.len() as u32).to_be_bytes());
         auth.extend_from_slice(text.as_bytes());
     }
-    support::Raw(auth)
+    Raw(auth)
 }
 
 #[test]
@@ -614,7 +614,7 @@ fn a_write_follows_the_rules_of_the_member_where_it_is_asked_for() {
     let peers = [rig.peer(0), rig.peer(1)];
     let server = rig.ensemble.server(0).unwrap();
     server.forget_operation(op::CREATE);
-    let multi = support::Raw::from(
+    let multi = Raw::from(
         // Create "/m", open, in a list of one.
         "00000001 00 ffffffff 00000002 2f6d ffffffff 00000001 0000001f
          00000005 776f726c64 00000006 616e796f6e65 00000000 ffffffff 01 ffffffff",
@@ -636,7 +636,7 @@ fn a_reconfiguration_is_refused_in_its_turn() {
     let mut rig = Rig::new();
     let peer = rig.peer(0);
     lag(&mut rig, 0, SECOND);
-    let body = support::Raw::from("ffffffff ffffffff ffffffff ffffffffffffffff");
+    let body = Raw::from("ffffffff ffffffff ffffffff ffffffffffffffff");
     let create = rig.send_create(peer, "/a", CreateMode::Persistent);
     let reconfig = rig.send(peer, op::RECONFIG, &body);
     let unreadable = rig.send(peer, op::RECONFIG, &Empty);
@@ -683,4 +683,40 @@ fn all_members_can_begin_with_the_same_nodes() {
     let peer = rig.peer(0);
     let made = rig.create(peer, "/app/b", CreateMode::Persistent);
     assert_eq!(made.header.zxid, 0x1_0000_0003);
+}
+
+#[test]
+fn a_session_that_begins_once_more_begins_everywhere_and_is_answered_in_its_turn() {
+    let mut rig = Rig::new();
+    lag(&mut rig, 0, SECOND);
+    let end = rig.knock(0, &new_session(30_000));
+    rig.advance(SECOND);
+    let peer = rig.established(end);
+    rig.send_create(peer, "/a", CreateMode::Persistent);
+    rig.send(peer, -10, &Raw(60_000_i32.to_be_bytes().to_vec()));
+    rig.send_get(peer, "/a", false);
+    rig.advance(SECOND);
+    let frames = rig.take(peer.end);
+    let lens: Vec<_> = frames.iter().map(|frame| frame.len()).collect();
+    assert_eq!(lens, [16 + 4 + 2 + 68, 37, 16 + 4 + 68]);
+    // Whoever leads next goes by it.
+    rig.act(|ensemble, now| ensemble.stop(now, 2));
+    let sessions = |rig: &mut Rig| rig.ensemble.server(1).unwrap().sessions().len();
+    rig.advance(55 * SECOND);
+    assert_eq!(sessions(&mut rig), 1);
+    rig.advance(10 * SECOND);
+    assert_eq!(sessions(&mut rig), 0);
+}
+
+#[test]
+fn the_end_of_a_connection_overtakes_the_news_of_its_sessions_end() {
+    let mut rig = Rig::new();
+    let doomed = rig.session(0, 4000);
+    let body = path_and_kind("/e", 0);
+    rig.create(doomed, "/e", CreateMode::Ephemeral);
+    rig.send(doomed, op::ADD_WATCH, &body);
+    assert_eq!(rig.answer(doomed).err(), 0);
+    rig.advance(10 * SECOND);
+    assert!(rig.is_closed(doomed.end));
+    assert!(rig.take(doomed.end).is_empty());
 }

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use homing_protocol::{CreateMode, Empty, op};
-use support::{Raw, Rig};
+use homing_protocol::{Acl, ConnectRequest, ConnectResponse, CreateMode, Empty, EventType, op};
+use support::{Raw, Rig, create_body, new_session, request_frame};
 
 #[test]
 fn a_frame_of_no_bytes_or_fewer_closes_the_connection_silently() {
@@ -307,4 +307,49 @@ fn a_word_is_one_only_before_the_handshake() {
     rig.give(peer.connection, b"srvr");
     assert!(rig.is_closed(peer.connection));
     assert!(rig.take(peer.connection).is_empty());
+}
+
+#[test]
+fn the_end_for_a_bad_frame_overtakes_the_answers_to_those_before_it() {
+    let bad = [&b"\xff\xff\xff\xfb"[..], b"\0\0\0\x04\0\0\0\x01"];
+    for bad in bad {
+        let mut rig = Rig::new();
+        let (peer, other) = (rig.peer(), rig.peer());
+        rig.exists(other, "/a", true);
+        let acl = [Acl::open()];
+        let create = create_body("/a", &acl, CreateMode::Persistent);
+        let mut bytes = request_frame(1, op::CREATE, &create);
+        bytes.extend_from_slice(bad);
+        rig.give(peer.connection, &bytes);
+        assert!(rig.take(peer.connection).is_empty());
+        assert!(rig.is_closed(peer.connection));
+        // It was applied all the same, as others see.
+        let expected = [(EventType::NodeCreated, "/a".into())];
+        assert_eq!(rig.take_events(other.connection), expected);
+    }
+}
+
+#[test]
+fn a_session_can_begin_once_more() {
+    let mut rig = Rig::new();
+    let request = ConnectRequest {
+        read_only: None,
+        ..new_session(10_000)
+    };
+    for (request, len) in [(new_session(10_000), 37), (request, 36)] {
+        let (connection, first) = rig.handshake(&request);
+        let first = first.unwrap();
+        let zxid = rig.server.last_zxid();
+        rig.give(
+            connection,
+            b"\0\0\0\x0c\0\0\0\x07\xff\xff\xff\xf6\0\0\x10\0",
+        );
+        let [again] = &rig.take(connection)[..] else {
+            panic!("one answer");
+        };
+        assert_eq!(again.len(), len);
+        assert_eq!(ConnectResponse::decode(again).unwrap(), first);
+        assert_eq!(rig.server.last_zxid(), zxid + 1);
+        assert!(!rig.is_closed(connection));
+    }
 }

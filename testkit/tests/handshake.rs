@@ -4,8 +4,10 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use homing_protocol::{ConnectRequest, ConnectResponse, CreateMode, SessionPassword};
-use support::{Rig, new_session, resume};
+use homing_testkit::Dialect;
+use support::{Rig, handshake_frame, handshake_with_password, new_session, resume};
 
 #[test]
 fn the_time_out_is_clamped_to_two_and_twenty_ticks() {
@@ -193,13 +195,56 @@ fn a_client_that_has_seen_more_is_turned_away_without_a_word() {
 }
 
 #[test]
-fn a_connection_without_a_handshake_is_closed_after_ten_seconds() {
+fn a_connection_without_a_handshake_is_closed_on_the_step_after_its_time() {
     let mut rig = Rig::new();
+    rig.accept();
+    rig.advance(Duration::from_secs(1));
+    // Steps are counted from the first accept: 1 s + 10 s rounds up to 20 s.
     let connection = rig.accept();
-    rig.advance(Duration::from_millis(9_999));
+    rig.advance(Duration::from_millis(18_999));
     assert!(!rig.is_closed(connection));
     rig.advance(Duration::from_millis(1));
     assert!(rig.is_closed(connection));
+    assert_eq!(rig.server.poll_timeout(), None);
+}
+
+#[test]
+fn every_byte_of_a_handshake_begins_its_time_anew() {
+    let mut rig = Rig::new();
+    let connection = rig.accept();
+    let frame = handshake_frame(&new_session(10_000));
+    let mut input = BytesMut::new();
+    for byte in frame {
+        rig.advance(Duration::from_secs(9));
+        assert!(!rig.is_closed(connection));
+        input.extend_from_slice(&[byte]);
+        rig.server.handle_bytes(rig.now, connection, &mut input);
+    }
+    assert_eq!(rig.take(connection).len(), 1);
+    assert_eq!(rig.server.sessions().len(), 1);
+
+    // What was there before is no news.
+    let connection = rig.accept();
+    let mut input = BytesMut::from(&b"\0\0"[..]);
+    for _ in 0..4 {
+        rig.advance(Duration::from_secs(9));
+        rig.server.handle_bytes(rig.now, connection, &mut input);
+    }
+    assert!(rig.is_closed(connection));
+}
+
+#[test]
+fn how_long_a_connection_may_be_without_a_session_is_a_setting() {
+    let mut rig = Rig::with(|config| config.handshake_timeout = Duration::from_secs(3));
+    let connection = rig.accept();
+    rig.advance(Duration::from_millis(5_999));
+    assert!(!rig.is_closed(connection));
+    rig.advance(Duration::from_millis(1));
+    assert!(rig.is_closed(connection));
+
+    // There was no such limit once.
+    let mut rig = Rig::with(|config| config.speak(Dialect::ZooKeeper3_4));
+    rig.accept();
     assert_eq!(rig.server.poll_timeout(), None);
 }
 
@@ -223,4 +268,19 @@ fn a_handshake_that_is_cut_short_is_closed_silently() {
     rig.give(connection, b"\0\0\0\x08\0\0\0\0\0\0\0\0");
     assert!(rig.is_closed(connection));
     assert!(rig.take(connection).is_empty());
+}
+
+#[test]
+fn a_password_may_be_of_any_length_and_is_wrong() {
+    for (session, is_granted) in [(0, true), (77, false)] {
+        for len in [0, 16, 65, 1000] {
+            let mut rig = Rig::new();
+            let connection = rig.accept();
+            rig.give(connection, &handshake_with_password(session, len));
+            let answer = &rig.take(connection)[0];
+            let response = ConnectResponse::decode(answer).unwrap();
+            assert_eq!(response.session_id != 0, is_granted, "{len} bytes");
+            assert_eq!(rig.is_closed(connection), !is_granted);
+        }
+    }
 }

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use homing_protocol::{CreateMode, Empty, EventType, op};
-use homing_testkit::{FakeServer, real};
+use homing_testkit::{Dialect, FakeServer, real};
 use support::socket::{Client, grant_more, patiently};
-use support::{Rig, new_session, resume};
+use support::{Peer, Raw, Rig, new_session, path_and_kind, resume};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,6 +38,98 @@ fn pings_and_requests_keep_a_session_alive() {
         rig.exists(peer, "/", false);
     }
     assert_eq!(rig.server.sessions().len(), 1);
+}
+
+#[test]
+fn identities_and_tokens_keep_no_session_alive() {
+    for op in [op::AUTH, op::SASL] {
+        let mut rig = Rig::new();
+        let peer = rig.session(4000);
+        for _ in 0..5 {
+            rig.advance(SECOND);
+            match op {
+                op::AUTH => assert_eq!(rig.auth(peer, "digest", "a:b").err(), 0),
+                _ => assert_eq!(rig.call(peer, op, &Raw(vec![0; 4])).err(), 0),
+            }
+        }
+        rig.advance(SECOND);
+        assert!(rig.is_closed(peer.connection), "{op}");
+    }
+    // But there they do.
+    let mut rig = Rig::with(|config| config.speak(Dialect::ClickHouseKeeper));
+    let peer = rig.session(10_000);
+    for _ in 0..5 {
+        rig.advance(6 * SECOND);
+        assert_eq!(rig.auth(peer, "digest", "a:b").err(), 0);
+    }
+}
+
+#[test]
+fn whoever_has_no_say_keeps_no_session_alive() {
+    let mut rig = Rig::with(|config| config.required_schemes = vec!["digest".into()]);
+    let peer = rig.session(4000);
+    rig.advance(3 * SECOND);
+    assert_eq!(rig.ping(peer).err(), -124);
+    rig.advance(3 * SECOND);
+    assert_eq!(rig.server.sessions(), []);
+}
+
+#[test]
+fn the_end_of_a_connection_overtakes_the_news_of_its_sessions_end() {
+    let mut rig = Rig::new();
+    let (doomed, other) = (rig.session(4000), rig.peer());
+    rig.create(doomed, "/e", CreateMode::Ephemeral);
+    for peer in [doomed, other] {
+        let body = path_and_kind("/e", 0);
+        assert_eq!(rig.call(peer, op::ADD_WATCH, &body).err(), 0);
+    }
+    rig.advance(6 * SECOND);
+    assert!(rig.is_closed(doomed.connection));
+    assert!(rig.take(doomed.connection).is_empty());
+    let expected = [(EventType::NodeDeleted, "/e".into())];
+    assert_eq!(rig.take_events(other.connection), expected);
+}
+
+#[test]
+fn a_session_that_begins_once_more_has_that_time_until_it_is_heard_of() {
+    let mut rig = Rig::new();
+    let begin_again = |rig: &mut Rig, peer: Peer, timeout_ms: i32| {
+        let frame = b"\0\0\0\x0c\0\0\0\x07\xff\xff\xff\xf6";
+        rig.give(
+            peer.connection,
+            &[&frame[..], &timeout_ms.to_be_bytes()].concat(),
+        );
+        assert_eq!(rig.take(peer.connection).len(), 1);
+    };
+    let is_alive = |rig: &Rig, peer: Peer| !rig.is_closed(peer.connection);
+    let (brief, long, heard) = (rig.session(20_000), rig.session(4000), rig.session(20_000));
+    begin_again(&mut rig, brief, 0);
+    begin_again(&mut rig, long, 60_000);
+    begin_again(&mut rig, heard, 0);
+    rig.ping(heard);
+    rig.advance(2 * SECOND);
+    assert!(!is_alive(&rig, brief) && is_alive(&rig, heard));
+    rig.advance(18 * SECOND);
+    rig.ping(heard);
+    rig.advance(18 * SECOND);
+    assert!(is_alive(&rig, long) && is_alive(&rig, heard));
+    rig.ping(long);
+    rig.ping(heard);
+    rig.advance(6 * SECOND);
+    assert!(!is_alive(&rig, long));
+    // It was over before it began, and nobody looks back.
+    begin_again(&mut rig, heard, -10_000);
+    rig.advance(3600 * SECOND);
+    assert!(is_alive(&rig, heard));
+    rig.ping(heard);
+    rig.advance(22 * SECOND);
+    assert!(!is_alive(&rig, heard));
+
+    // It is what a server goes by that starts again.
+    let peer = rig.session(4000);
+    begin_again(&mut rig, peer, 60_000);
+    rig.server.handle_restart(rig.now);
+    assert_eq!(rig.server.sessions()[0].timeout, 60 * SECOND);
 }
 
 #[test]
@@ -196,6 +288,6 @@ fn ephemerals_are_listed_by_the_raw_prefix_of_their_path() {
     assert_eq!(list(" "), ["/a/1", "/ab", "/b"]);
     assert_eq!(list("/a"), ["/a/1", "/ab"]);
     assert_eq!(list("/a/"), ["/a/1"]);
-    let null = rig.call(peer, op::GET_EPHEMERALS, &support::Raw::from("ffffffff"));
+    let null = rig.call(peer, op::GET_EPHEMERALS, &Raw::from("ffffffff"));
     assert_eq!(null.names().len(), 3);
 }

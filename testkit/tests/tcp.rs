@@ -101,6 +101,21 @@ fn a_four_letter_word_is_answered_to_a_half_closed_connection() {
 }
 
 #[test]
+fn what_is_not_answered_when_somebody_says_no_more_is_lost_and_done() {
+    let server = FakeServer::start();
+    let mut client = connect(&server);
+    assert_eq!(create(&mut client, "/answered"), Some(0));
+    // Both are there when the server looks.
+    server.pause();
+    let acl = [Acl::open()];
+    client.send(op::CREATE, &create_body("/a", &acl, CreateMode::Persistent));
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    server.resume();
+    assert!(client.receive().is_none());
+    assert!(server.with_server(|server| server.node_exists("/a")));
+}
+
+#[test]
 fn a_stopped_server_refuses_and_a_restarted_one_has_kept_its_state() {
     let server = FakeServer::start();
     let mut client = connect(&server);

@@ -155,6 +155,36 @@ fn all_members_of_an_ensemble_speak_it() {
 }
 
 #[test]
+fn tls_has_a_time_and_what_comes_behind_it_has_none() {
+    let secure = || TlsServer::from_files(CERTIFICATE, KEY).unwrap();
+    let builder = FakeServer::builder().tls(secure());
+    let brief = builder.handshake_timeout(Duration::from_millis(20));
+    let server = brief.start().unwrap();
+    let mut silent = TcpStream::connect(server.addr()).unwrap();
+    // The layer may take leave.
+    silent.read_to_end(&mut Vec::new()).unwrap();
+
+    let server = FakeServer::builder().tls(secure()).start().unwrap();
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    let tls = Tls::new().ca_file(CERTIFICATE);
+    let mut layer = tls.begin("127.0.0.1").unwrap();
+    let (mut above, mut buffer) = (BytesMut::new(), [0; 4096]);
+    layer.send(b"\0").unwrap();
+    while !layer.is_open() {
+        write(&mut stream, &mut *layer);
+        let count = stream.read(&mut buffer).unwrap();
+        layer.receive(&buffer[..count], &mut above).unwrap();
+    }
+    // A byte of a handshake, of which the rest never comes.
+    layer.send(b"\0").unwrap();
+    write(&mut stream, &mut *layer);
+    let due = || server.with_server(|server| server.poll_timeout());
+    while due().is_some() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn flags_that_do_not_fit_are_refused() {
     let text = says(&["--tls-certificate", CERTIFICATE]);
     assert!(text.contains("--tls-key"), "{text}");

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{ConnectionId, Now, Output, Server};
 use crate::acl::Identities;
+use crate::handshake::Greeting;
 use crate::journal::{CloseReason, ConnectionEventKind};
+use crate::later::{AGES, later};
 use crate::sasl::Exchange;
 use crate::traffic::Traffic;
 
@@ -17,6 +19,12 @@ pub(crate) struct Connection {
     /// Shared with the requests that wait, and with writes on their way.
     pub(crate) identities: Arc<Identities>,
     pub(crate) stage: Stage,
+    /// What it was told in answer to its handshake.
+    pub(crate) greeting: Option<Greeting>,
+    /// There is TLS below it.
+    pub(super) is_secure: bool,
+    /// How many bytes of its handshake are there.
+    pub(super) unread: usize,
     /// What its handshake was granted. Zero before that.
     pub(crate) timeout: Duration,
     pub(crate) sasl: Exchange,
@@ -30,8 +38,8 @@ pub(crate) struct Connection {
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The handshake must be there by then.
-    Fresh(Instant),
+    /// The handshake must be there by then, or more of it; `None` for whenever it comes.
+    Fresh(Option<Instant>),
     /// The other members of the ensemble are to say what becomes of its handshake.
     Opening,
     /// It speaks for this session.
@@ -40,15 +48,15 @@ pub(crate) enum Stage {
 
 impl Server {
     /// A connection has made its handshake.
-    pub(crate) fn attach(&mut self, connection: ConnectionId, session: i64, timeout: Duration) {
+    pub(crate) fn attach(&mut self, connection: ConnectionId, greeting: Greeting) {
+        self.stop_handshake_clock(connection);
         let Some(known) = self.connections.get_mut(&connection) else {
             return;
         };
-        if let Stage::Fresh(due) = known.stage {
-            self.handshakes_due.remove(&(due, connection));
-        }
+        let session = greeting.session;
         known.stage = Stage::Attached(session);
-        known.timeout = timeout;
+        known.timeout = greeting.timeout;
+        known.greeting = Some(greeting);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connection = Some(connection);
         }
@@ -57,10 +65,58 @@ impl Server {
     /// The handshake has come, and others are to answer it.
     pub(crate) fn stop_handshake_clock(&mut self, connection: ConnectionId) {
         if let Some(known) = self.connections.get_mut(&connection)
-            && let Stage::Fresh(due) = std::mem::replace(&mut known.stage, Stage::Opening)
+            && let Stage::Fresh(Some(due)) = std::mem::replace(&mut known.stage, Stage::Opening)
         {
             self.handshakes_due.remove(&(due, connection));
         }
+    }
+
+    /// When a connection ends that was heard of now and has no session: connections expire as
+    /// sessions do, in steps of the time that they are given, and late rather than early.
+    pub(super) fn handshake_due(&self, now: Instant) -> Option<Instant> {
+        let step = self.config.handshake_timeout;
+        let step = step.clamp(Duration::from_millis(1), AGES);
+        let origin = self.sessions.origin().unwrap_or(now);
+        let steps = now.saturating_duration_since(origin).as_nanos() / step.as_nanos() + 2;
+        let since = u64::try_from(step.as_nanos().saturating_mul(steps)).unwrap_or(u64::MAX);
+        (!self.config.handshakes_may_wait).then(|| later(origin, Duration::from_nanos(since)))
+    }
+
+    /// So many bytes have arrived of a handshake. More than before begin its time anew; behind
+    /// TLS there is none.
+    pub(super) fn note_unread(&mut self, now: Instant, connection: ConnectionId, len: usize) {
+        let due = self.handshake_due(now);
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        if std::mem::replace(&mut known.unread, len) < len && !known.is_secure {
+            self.set_handshake_due(connection, due);
+        }
+    }
+
+    fn set_handshake_due(&mut self, connection: ConnectionId, due: Option<Instant>) {
+        if let Some(known) = self.connections.get_mut(&connection)
+            && let Stage::Fresh(before) = &mut known.stage
+        {
+            if let Some(before) = std::mem::replace(before, due) {
+                self.handshakes_due.remove(&(before, connection));
+            }
+            self.handshakes_due.extend(due.map(|due| (due, connection)));
+        }
+    }
+
+    /// A connection begins with TLS, for which it has a time of its own that nothing prolongs.
+    pub(crate) fn expect_tls(&mut self, now: Now, connection: ConnectionId) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.is_secure = true;
+        }
+        let due = later(now.instant, self.config.handshake_timeout);
+        self.set_handshake_due(connection, Some(due));
+    }
+
+    /// It speaks TLS. What serves such connections waits for the handshake that comes next.
+    pub(crate) fn handle_tls(&mut self, connection: ConnectionId) {
+        self.set_handshake_due(connection, None);
     }
 
     /// A frame or a word has arrived, which so many bytes were spent on.
@@ -107,6 +163,10 @@ impl Server {
     /// Closes a connection, and says why where that is asked for.
     pub(crate) fn close_because(&mut self, connection: ConnectionId, why: CloseReason) {
         if self.forget(connection, why) {
+            if matches!(why, CloseReason::BadFrame | CloseReason::BadRequest) {
+                // That is found out before what came with it is answered.
+                self.outputs.drop_sends(connection);
+            }
             self.outputs.push(Output::Close(connection));
         }
     }
@@ -133,8 +193,8 @@ impl Server {
         }
         self.outstanding -= known.traffic.outstanding;
         match known.stage {
-            Stage::Opening => {}
-            Stage::Fresh(due) => {
+            Stage::Opening | Stage::Fresh(None) => {}
+            Stage::Fresh(Some(due)) => {
                 self.handshakes_due.remove(&(due, connection));
             }
             Stage::Attached(session) => {

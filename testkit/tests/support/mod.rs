@@ -11,7 +11,7 @@ pub mod socket;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use homing_protocol::{
     Acl, ConnectRequest, ConnectResponse, Create, CreateMode, Delete, Empty, EventType, Exists,
     GetChildren, GetData, PathRef, Reader, Record, ReplyHeader, RequestHeader, SessionPassword,
@@ -319,6 +319,19 @@ pub fn handshake_frame(request: &ConnectRequest) -> BytesMut {
     let mut frame = BytesMut::new();
     frame.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
     request.encode(&mut frame);
+    frame
+}
+
+/// A handshake with a password that is no session's, however long it is.
+pub fn handshake_with_password(session: i64, len: u32) -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.put_u32(29 + len);
+    frame.put_bytes(0, 12);
+    frame.put_i32(10_000);
+    frame.put_i64(session);
+    frame.put_u32(len);
+    frame.put_bytes(7, len as usize);
+    frame.put_u8(0);
     frame
 }
 

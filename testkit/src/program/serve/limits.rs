@@ -24,8 +24,8 @@ pub(super) struct Limits {
     #[arg(long, value_name = "MS", value_parser = positive())]
     max_session_timeout_ms: Option<u64>,
 
-    /// How long a connection may stay without a handshake, in milliseconds
-    /// (zookeeper.nio.sessionlessCnxnTimeout).
+    /// How long a connection may be silent that has no session yet, in milliseconds, and the step
+    /// in which that is looked at (zookeeper.nio.sessionlessCnxnTimeout).
     #[arg(long, default_value_t = 10_000, value_name = "MS", value_parser = positive())]
     handshake_timeout_ms: u64,
 
