@@ -17,7 +17,7 @@ pub(crate) struct Link {
     pub(crate) known: Known,
     /// When the server last answered a request or a ping.
     pub(crate) progress_at: Instant,
-    /// When something was last given to the driver.
+    /// When something was last given to the driver that keeps the session alive.
     pub(crate) sent_at: Instant,
     /// When the newest frame was sent that has been answered. The server has heard us then, or
     /// later.

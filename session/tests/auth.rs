@@ -208,3 +208,39 @@ fn a_refusal_on_a_later_connection_does_too() {
         }
     );
 }
+
+#[test]
+fn identities_alone_keep_no_session_alive_so_that_it_pings() {
+    let mut world = connected();
+    let session = world.session_id();
+    let beginning = world.sim.elapsed();
+    while world.sim.elapsed() - beginning < 4 * T {
+        let auth = world.add_auth(bob());
+        world.sim.run_for(T / 4);
+        assert_eq!(reply(auth).err, 0);
+    }
+    assert!(world.is_connected());
+    assert_eq!(world.session_id(), session);
+    assert_eq!(world.sim.dials().len(), 1);
+    let valid_until = world.shared.status.valid_until();
+    assert!(
+        valid_until > Some(world.sim.now() + T / 2),
+        "pings extend it"
+    );
+}
+
+#[test]
+fn identities_extend_no_lease_and_hold_none_back() {
+    let mut world = connected();
+    let before = world.shared.status.valid_until();
+    world.sim.run_for(SECOND);
+    for _ in 0..3 {
+        drop(world.add_auth(bob()));
+        world.settle();
+    }
+    assert_eq!(world.shared.status.valid_until(), before);
+    let sent_at = world.sim.now();
+    drop(world.get("/"));
+    world.settle();
+    assert_eq!(world.shared.status.valid_until(), Some(sent_at + T));
+}

@@ -684,12 +684,16 @@ impl Engine for Session {
             }
             Phase::Identifying(identifying) => identifying.put_token(out),
             Phase::Connected(link) => {
+                let pending = out.pending().len();
                 if !link.preamble.is_empty() {
                     let preamble = std::mem::take(&mut link.preamble);
                     out.put_control(|bytes| bytes.extend_from_slice(&preamble));
                     out.wipe_when_written();
                     secret::wipe(preamble.0);
-                    link.sent_at = now;
+                    // Identities are no signs of life to a server, and watches are.
+                    if !link.restorations_due.is_empty() {
+                        link.sent_at = now;
+                    }
                 }
                 if link.leave_by.is_none() && out.pending().len() < PENDING_MAX {
                     let requests = self.shared.queue.take_into(out);
@@ -709,7 +713,7 @@ impl Engine for Session {
                     link.sent_at = now;
                     link.pings.push_back(now);
                 }
-                if link.sent_at == now {
+                if out.pending().len() > pending {
                     self.shared.status.update(|stats| stats.sent_at = Some(now));
                 }
             }

@@ -468,6 +468,15 @@ impl<N, A> Inner<N, A> {
         Some(entry)
     }
 
+    /// How many of those that wait are asides.
+    pub(super) fn waiting_asides(&self) -> usize {
+        if self.asides == 0 {
+            return 0;
+        }
+        let waiting = self.line.range(self.taken..);
+        waiting.filter(|entry| entry.aside).count()
+    }
+
     /// Where the oldest taken entry of a kind stands.
     pub(super) fn position(&self, aside: bool) -> Option<usize> {
         if self.asides == 0 {

@@ -468,11 +468,13 @@ impl<N, A> Queue<N, A> {
         lock(&self.inner).taken
     }
 
-    /// Moves the bytes of all waiting entries to `out`, and says how many entries they are.
-    /// They are taken from now on.
+    /// Moves the bytes of all waiting entries to `out`, and says how many entries they are whose
+    /// replies keep to the order: those submitted [aside](Self::submit_aside) are not counted. All
+    /// are taken from now on.
     pub fn take_into(&self, out: &mut Outgoing) -> usize {
         let inner = &mut *lock(&self.inner);
         let entries = inner.line.len() - inner.taken;
+        let asides = inner.waiting_asides();
         if entries > 0 {
             out.take_entries(&mut inner.waiting);
             inner.taken = inner.line.len();
@@ -480,7 +482,7 @@ impl<N, A> Queue<N, A> {
                 out.wipe_when_written();
             }
         }
-        entries
+        entries - asides
     }
 
     /// Leaves out of the waiting entries those that nobody waits for any more. A session calls

@@ -27,6 +27,29 @@ fn bytes_are_taken_once() {
 }
 
 #[test]
+fn what_is_taken_aside_is_not_counted() {
+    let mut rig = Rig::new();
+    let queue = Arc::clone(&rig.queue);
+    let aside = |note| {
+        let request = Request {
+            len: 1,
+            within: None,
+            note,
+        };
+        let ticket = queue.submit_aside(request, |out| out.extend_from_slice(b"."));
+        ticket.unwrap()
+    };
+    let _tickets = [aside("x"), rig.submit("a"), aside("y"), rig.submit("b")];
+    assert_eq!(queue.take_into(&mut rig.out), 2);
+    assert_eq!(rig.pending(), ".a.b");
+    let _tickets = [aside("z"), rig.submit("c")];
+    assert_eq!(queue.take_into(&mut rig.out), 1);
+    let _ticket = aside("z");
+    assert_eq!(queue.take_into(&mut rig.out), 0);
+    assert_eq!(rig.pending(), ".a.b.c.");
+}
+
+#[test]
 fn replies_go_to_the_head_of_the_line() {
     let mut rig = Rig::new();
     let (mut a, mut b) = (rig.submit("a"), rig.submit("b"));
