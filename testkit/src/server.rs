@@ -309,10 +309,16 @@ impl Server {
         input: &mut BytesMut,
     ) -> bool {
         self.begin(now);
-        let Some(stage) = self.connections.get(&connection).map(|known| known.stage) else {
+        let known = self.connections.get(&connection);
+        let Some((stage, is_secure)) = known.map(|known| (known.stage, known.is_secure)) else {
             input.clear();
             return false;
         };
+        if is_secure && **input == [0; frame::LENGTH_LEN] {
+            // Netty, which real servers have TLS from, sees that a frame is there when another byte
+            // is to be read.
+            return false;
+        }
         if matches!(stage, Stage::Fresh(_)) {
             self.note_unread(now.instant, connection, input.len());
         }
@@ -535,5 +541,33 @@ impl Server {
 impl ConnectionId {
     pub(crate) fn first() -> Self {
         Self(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_tls_an_empty_frame_is_seen_when_something_follows_it() {
+        let now = Now {
+            instant: Instant::now(),
+            unix_ms: 0,
+        };
+        for is_secure in [false, true] {
+            let mut server = Server::new(ServerConfig::default());
+            let connection = server.accept(now, [127, 0, 0, 1].into());
+            if is_secure {
+                server.expect_tls(now, connection);
+            }
+            let mut input = BytesMut::zeroed(frame::LENGTH_LEN);
+            server.handle_bytes(now, connection, &mut input);
+            assert_eq!(server.has_output(), !is_secure);
+            assert_eq!(server.totals.received, u64::from(!is_secure));
+            input.extend_from_slice(b"x");
+            server.handle_bytes(now, connection, &mut input);
+            assert_eq!(server.poll_output(), Some(Output::Close(connection)));
+            assert_eq!(server.totals.received, 1);
+        }
     }
 }
