@@ -130,7 +130,7 @@ const ELSEWHERE: &[(&str, On)] = &[
     ("moves.rs::a_client_follows_what_a_fake", On::Fake),
     ("moves.rs::", On::Real),
     ("reconfig.rs::a_change_is_told", On::Both),
-    ("reconfig.rs::a_real_ensemble", On::Real),
+    ("reconfig.rs::a_member_leaves", On::Both),
     ("restart.rs::a_server_that_stays_away", On::Fake),
     ("restart.rs::", On::Both),
     ("sasl.rs::servers_that_have_no_sasl", On::Fake),
