@@ -136,6 +136,7 @@ mod tests {
         // A three-byte character that only begins like a surrogate is left alone.
         assert_eq!(decode(b"\xED\x80\x80\xFF"), "\u{D000}\u{FFFD}");
     }
+
     #[test]
     fn java_reads_no_surrogates() {
         // As a real server echoed the path of a sync.

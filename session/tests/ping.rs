@@ -22,12 +22,13 @@ fn sent(world: &World) -> Vec<Duration> {
 #[test]
 fn an_idle_session_pings_every_third_of_its_timeout() {
     let mut world = connected();
-    let since = world.sim.elapsed();
+    // A millisecond each way.
+    let handshake_at = world.sim.elapsed() - Duration::from_millis(2);
     world.sim.run_for(10 * T);
     assert!(world.is_connected());
     let pings = sent(&world);
     assert_eq!(pings.len(), 30);
-    let mut last = since;
+    let mut last = handshake_at;
     for at in pings {
         assert_eq!(at - last, T / 3);
         last = at;
@@ -37,6 +38,17 @@ fn an_idle_session_pings_every_third_of_its_timeout() {
         1,
         "one connection for all that time"
     );
+}
+
+#[test]
+fn the_first_ping_counts_from_when_the_handshake_was_sent() {
+    let mut world = world();
+    let latency = Duration::from_millis(500);
+    world.sim.set_latency(latency);
+    let start = world.sim.elapsed();
+    world.connect();
+    world.sim.run_for(T / 3);
+    assert_eq!(sent(&world), [start + latency + T / 3]);
 }
 
 #[test]

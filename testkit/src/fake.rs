@@ -152,8 +152,8 @@ impl FakeServer {
         self.worker.run(|front| front.paused = false);
     }
 
-    /// Delays everything that is sent from now on by so much, each connection's frames in their
-    /// order. Requests take effect at once. What is held back already waits no longer than that:
+    /// Delays everything that is sent from now on by so much, a day at most, each connection's
+    /// frames in their order. Requests take effect at once. What is held back already waits no longer than that:
     /// zero lets it go, and ends it.
     pub fn latency(&self, latency: Duration) {
         self.worker.run(move |front| front.set_latency(latency));

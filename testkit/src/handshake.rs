@@ -44,11 +44,12 @@ impl Server {
             true => 0,
             false => request.session_id,
         };
-        self.totals.returns += u64::from(session_id != 0);
+        let is_new = session_id == 0;
+        self.totals.returns += u64::from(!is_new);
         let session = match session_id {
             0 if is_read_only => Some(self.begin_local_session(now, connection, timeout)),
             0 if self.replica.is_some() => {
-                let greeting = Greeting::new(self.sessions.next_id(), timeout, &request);
+                let greeting = Greeting::new(self.sessions.next_id(), timeout, true, &request);
                 return self.propose_session(connection, greeting);
             }
             0 => Some(self.begin_session(now, connection, timeout)),
@@ -57,14 +58,14 @@ impl Server {
             session if self.replica.is_some() && !is_read_only => {
                 self.close_others(session, CloseReason::Superseded);
                 if request.password == sessions::password(session) {
-                    let greeting = Greeting::new(session, timeout, &request);
+                    let greeting = Greeting::new(session, timeout, false, &request);
                     return self.propose_return(connection, greeting);
                 }
                 None
             }
             session => self.take_up(now, session, &request, timeout),
         };
-        let greeting = Greeting::new(session.unwrap_or(0), timeout, &request);
+        let greeting = Greeting::new(session.unwrap_or(0), timeout, is_new, &request);
         match session {
             Some(_) => self.welcome(connection, greeting),
             None => self.turn_away(connection, greeting),
@@ -207,12 +208,12 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
-    fn new(session: i64, timeout: Duration, request: &ConnectRequest) -> Self {
+    fn new(session: i64, timeout: Duration, is_new: bool, request: &ConnectRequest) -> Self {
         Self {
             session,
             timeout,
             knows_read_only: request.read_only.is_some(),
-            is_new: request.session_id == 0,
+            is_new,
         }
     }
 }

@@ -30,19 +30,20 @@
 //! # What it answers
 //! What a standalone Apache ZooKeeper 3.8.0 answers, or a member of an [`Ensemble`], whose members
 //! may come and go: replies, error codes and which of several comes first, stats, transaction
-//! numbers, sessions, watches, access control lists of the schemes `world`, `ip`, `digest`, `sasl` and `auth`, SASL with DIGEST-MD5,
-//! super users, transactions, containers and nodes with a time to live, quotas, read-only mode, all
-//! four-letter words, and limits: of connections, of requests and of how many are outstanding. The
-//! same random requests are sent to it and to a real server, and whatever differs is a bug; see
-//! `tests/differential`. [`ServerConfig`] has switches for what newer and older servers do
-//! differently, a [`Dialect`] is a bundle of them, and [`FakeServerBuilder`] has a method for
-//! whatever else clients can notice.
+//! numbers, sessions, watches, access control lists of the schemes `world`, `ip`, `digest`, `sasl`
+//! and `auth`, SASL with DIGEST-MD5, super users, transactions, containers and nodes with a time to
+//! live, quotas, read-only mode, all four-letter words, and limits: of connections, of requests and
+//! of how many are outstanding. The same random requests are sent to it and to a real server, and
+//! whatever differs is a bug; see `tests/differential`. [`ServerConfig`] has switches for what
+//! newer and older servers do differently, a [`Dialect`] is a bundle of them, and
+//! [`FakeServerBuilder`] has a method for whatever else clients can notice.
 //!
 //! Left out, and refused as a real server refuses what it does not know or is not set up for:
-//! GSSAPI, and configurations with groups or weights. In the answers to four-letter words, what only a JVM or a disk could
-//! tell is zero, `hash` is always empty, and no request takes any time. There is no throttling but
-//! at the limit of outstanding requests: no `request_throttle_…`, and so no request is ever refused
-//! as throttled. Everything is kept in memory, and what clients store there has no limit but that.
+//! GSSAPI, and configurations with groups or weights. In the answers to four-letter words, what
+//! only a JVM or a disk could tell is zero, `hash` is always empty, and no request takes any time.
+//! There is no throttling but at the limit of outstanding requests: no `request_throttle_…`, and so
+//! no request is ever refused as throttled. Everything is kept in memory, and what clients store
+//! there has no limit but that.
 //!
 //! # Features
 //! `tree`, which is on by default, reads an [`InitialTree`] from JSON or YAML, and adds `--tree` to

@@ -76,6 +76,7 @@ pub fn shared() -> Option<&'static ZooKeeper> {
     };
     SHARED.get_or_init(start).as_ref()
 }
+
 /// A running server. Dropping it kills it and removes its data.
 ///
 /// ```no_run

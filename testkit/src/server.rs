@@ -462,7 +462,8 @@ impl Server {
 
     /// Applies the `n`th write from now on, then closes its connection without an answer: the
     /// client cannot know what became of it. 1 is the next one. Writes are create and its kin,
-    /// delete, setData, setACL and multi. Several such faults count side by side.
+    /// delete, setData, setACL, multi and, in an ensemble, reconfig. Several such faults count side
+    /// by side.
     ///
     /// Writes that a client makes by itself in the background count too, such as Homing's deletion
     /// of a marker behind a write that is `resolved`: a fault that is armed right behind one may

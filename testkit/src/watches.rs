@@ -235,8 +235,8 @@ impl Watches {
         connections.map(|(id, paths)| (*id, paths)).collect()
     }
 
-    /// Triggers what a change triggers, counts who is told, and calls `notify` once for each notification. A watch is
-    /// spent whether or not its connection may be told.
+    /// Triggers what a change triggers, counts who is told, and calls `notify` once for each
+    /// notification. A watch is spent whether or not its connection may be told.
     pub(crate) fn trigger(
         &mut self,
         change: &Change,

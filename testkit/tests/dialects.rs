@@ -7,7 +7,7 @@ use homing_protocol::{
     ConnectRequest, ConnectResponse, CreateMode, EventType, SessionPassword, op, permission,
     put_string,
 };
-use homing_testkit::{Dialect, Now, Output, Server, ServerConfig};
+use homing_testkit::{ConnectionEventKind, Dialect, Now, Output, Server, ServerConfig};
 use support::{Peer, Raw, Rig, new_session, path_and_kind, path_body, resume};
 
 const MARSHALLING_ERROR: i32 = -5;
@@ -395,8 +395,15 @@ fn sessions_are_not_resumed() {
     for is_new in [false, true] {
         let mut rig = Rig::with(|config| config.sessions_are_not_resumed = is_new);
         let peer = rig.peer();
+        rig.server.keep_journal();
         let (_, response) = rig.handshake(&resume(peer, 30_000));
         assert_eq!(response.unwrap().session_id != peer.session, is_new);
+        let mut events = std::iter::from_fn(|| rig.server.poll_event());
+        let resumed = events.find_map(|event| match event.kind {
+            ConnectionEventKind::Attached { resumed, .. } => Some(resumed),
+            _ => None,
+        });
+        assert_eq!(resumed, Some(!is_new));
         assert_eq!(
             rig.is_closed(peer.connection),
             !is_new,

@@ -127,11 +127,9 @@ impl Session {
             return;
         }
         let mut link = Link::new(now, address, self.session_timeout);
-        // Servers do not count tokens as signs of life.
+        // The handshake is the last that keeps the session alive: servers do not count tokens.
         link.lease_from = begun.accepted_at;
-        if login.sasl.is_some() {
-            link.sent_at = begun.accepted_at;
-        }
+        link.sent_at = begun.accepted_at;
         link.read_only = begun.read_only;
         self.connected(now, link, &login.authentications);
     }

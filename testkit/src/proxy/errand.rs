@@ -122,7 +122,6 @@ fn is_welcome(greeting: &Bytes) -> bool {
 }
 
 /// A connection on an errand.
-#[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) stream: TcpStream,
     errand: Errand,
@@ -132,6 +131,16 @@ pub(crate) struct Runner {
     strike: Option<Strike>,
     /// When it is in vain.
     pub(crate) give_up: Instant,
+}
+
+impl fmt::Debug for Runner {
+    /// Without what is said and answered: passwords are in there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("errand", &self.errand)
+            .field("give_up", &self.give_up)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Runner {
@@ -303,5 +312,17 @@ mod tests {
         assert!(turn(now + TIME_MAX - Duration::from_millis(1)).is_none());
         let error = turn(now + TIME_MAX).unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn nobody_is_shown_a_password() {
+        let errand = Errand::expire(&session());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut runner = Runner::new(Instant::now(), stream, errand, None);
+        runner.answer = welcome();
+        let shown = format!("{runner:?}");
+        assert!(shown.contains("ends: true"), "{shown}");
+        assert!(!shown.contains("0123456789"), "{shown}");
     }
 }

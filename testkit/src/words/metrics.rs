@@ -1,8 +1,9 @@
 //! `mntr`: the names of all that a 3.8.0 server measures, in its own order.
 //!
 //! The hits and misses of the cache of responses, and the changes that were outstanding, are zero
-//! as if they were a JVM's: they tell how a real server works rather than what it does. Names that tell what paths are written and read (`…_per_namespace`) are left out: they count
-//! bytes as they lie on a disk.
+//! as if they were a JVM's: they tell how a real server works rather than what it does. Names that
+//! tell what paths are written and read (`…_per_namespace`) are left out: they count bytes as they
+//! lie on a disk.
 
 use std::fmt::{self, Write};
 
