@@ -471,8 +471,9 @@ pub(crate) async fn each_session_has_its_own_tokens(env: &Env) {
         server.requests_received() >= before + 2
     });
     assert!(server.expire_session(former));
-    server.latency(Duration::ZERO);
+    // What is held back is lost, before that is let go.
     server.cut_connections();
+    server.latency(Duration::ZERO);
     // What was asked of one session is not asked of the next, and nobody else may undo it.
     for error in [lost.await.unwrap_err(), deletion.await.unwrap_err()] {
         let text = error.to_string();
