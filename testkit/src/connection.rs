@@ -10,7 +10,7 @@ use homing_transport::SecureStream;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use crate::faults::{Action, Filter, Passed, Way};
+use crate::faults::{Action, Filter, Passed, Strike, Way};
 use crate::outbox::BACKLOG_MAX;
 use crate::reply;
 use crate::server::ConnectionId;
@@ -190,6 +190,11 @@ impl Connection {
     /// What a fault wants done.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.filter.as_mut()?.poll_action()
+    }
+
+    /// The strike that the action which was polled last is, if it may turn out to be none.
+    pub(crate) fn take_strike(&mut self) -> Option<Strike> {
+        self.filter.as_mut()?.take_strike()
     }
 
     /// Whether a fault wants something done.

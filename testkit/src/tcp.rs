@@ -443,8 +443,11 @@ impl Front {
                     self.remove(server, now, token);
                 }
                 Action::Expire(session) => {
-                    if is_entitled(server, id, &session) {
-                        server.expire_session(now, session.id);
+                    let strike = connection.take_strike();
+                    let is_done =
+                        is_entitled(server, id, &session) && server.expire_session(now, session.id);
+                    if let Some(strike) = strike.filter(|_| !is_done) {
+                        strike.take_back();
                     }
                     self.errand_done(now, token);
                 }

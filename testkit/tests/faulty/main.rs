@@ -431,10 +431,11 @@ fn a_session_is_ended_when_it_is_to_go_on(ground: &Ground, node: &str) {
 
 fn a_session_is_not_ended_by_a_stranger(ground: &Ground, _: &str) {
     let peer = ground.connect();
-    ground.faults("expire at resumption");
+    let strikes = ground.faults("expire at resumption");
     let mut stranger = Peer::dial(ground.addr());
     stranger.greet(peer.session, peer_password());
     stranger.hear();
+    assert_eq!(strikes.of(1), 0, "it was in vain");
     ground.faults("");
     assert_eq!(peer.again(ground.addr()).session, peer.session);
 }
