@@ -261,16 +261,17 @@ impl Front {
             let Some(connection) = self.connections.get_mut(&token) else {
                 return;
             };
+            if server.is_throttled(connection.id) {
+                // What is left of its requests comes before its end.
+                self.throttled.insert(token);
+                return;
+            }
             if connection.is_heard() {
                 return self.hang_up(server, now, token);
             }
             if !connection.may_read() {
                 // It has been asked enough, or its faults have: a write or a moment that makes
                 // room brings it back.
-                return;
-            }
-            if server.is_throttled(connection.id) {
-                self.throttled.insert(token);
                 return;
             }
             let incoming = connection.read(now.instant, &mut self.scratch);

@@ -338,6 +338,21 @@ fn what_was_not_taken_is_taken_when_replies_have_left() {
 }
 
 #[test]
+fn what_was_not_taken_yet_comes_before_the_end_behind_it() {
+    let server = FakeServer::builder().outstanding_limit(3).start().unwrap();
+    let mut client = connect(&server);
+    server.latency(Duration::from_millis(5));
+    // Requests and end come at once.
+    server.faults("delay 200ms to server".parse().unwrap());
+    for n in 0..50 {
+        send_create(&mut client, &format!("/{n}"));
+    }
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    client.wait_for_end();
+    assert!(server.with_server(|server| server.node_exists("/49")));
+}
+
+#[test]
 fn connections_are_counted_from_everywhere() {
     let server = FakeServer::builder().max_connections(2).start().unwrap();
     let mut first = connect(&server);
