@@ -417,7 +417,13 @@ impl Front {
                 }
                 server.set_outstanding(id, connection.outstanding());
             }
-            Output::Close(_) => connection.close(now.instant),
+            Output::Close(_) => {
+                connection.close(now.instant);
+                if connection.next_deadline().is_none() {
+                    // Its end may be held back for good: it goes with its peer, who may be gone.
+                    self.readable.insert(token);
+                }
+            }
         }
         self.note(token);
     }

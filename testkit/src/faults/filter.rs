@@ -224,6 +224,11 @@ impl Filter {
         dues.into_iter().flatten().min()
     }
 
+    /// Whether nothing passes any more under this script, unless more comes in.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.poll_timeout().is_none() && !self.to_server.lane.is_held()
+    }
+
     /// What passes next.
     pub(crate) fn poll(&mut self, way: Way) -> Option<Passed> {
         self.direction(way).passed.pop_front()

@@ -182,6 +182,11 @@ impl Lane {
         self.is_held = false;
     }
 
+    /// Whether something is to be done first.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     /// Lets everything go that is held back; what was still to happen by a fault does not.
     pub(crate) fn mend(&mut self, now: Instant) {
         self.go_on();

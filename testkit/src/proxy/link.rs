@@ -106,7 +106,8 @@ pub(crate) struct Link {
     pub(crate) filter: Filter,
     /// Which of the server's addresses was dialled.
     pub(crate) dialled: usize,
-    /// A fault has closed it: until then, what was to be delivered may be.
+    /// A fault has closed it, or lets none of its ends through: until then, what was to be
+    /// delivered may be.
     over_by: Option<Instant>,
     /// Who ended it first.
     closer: Option<Closer>,
@@ -227,10 +228,21 @@ impl Link {
     /// Writes at both ends, and says who has closed it if it is over.
     fn write(&mut self, now: Instant) -> Option<Closer> {
         let gone = self.deliver();
+        if self.is_stuck() {
+            self.over_by.get_or_insert(now + LINGER);
+        }
         let is_over = self.client.is_over() && self.server.is_over();
         let is_late = self.over_by.is_some_and(|by| by <= now);
         let closer = self.closer.or(gone);
         (gone.is_some() || is_over || is_late).then(|| closer.unwrap_or(Closer::Client))
+    }
+
+    /// Whether both peers have come to their ends, and one of them is never told so.
+    fn is_stuck(&self) -> bool {
+        let ends = [&self.client, &self.server];
+        ends.iter().all(|end| end.is_read && end.waiting.is_empty())
+            && !ends.iter().all(|end| end.is_ending)
+            && self.filter.is_stuck()
     }
 
     /// Writes at both ends, and says which peer is gone.

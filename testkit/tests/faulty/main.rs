@@ -127,6 +127,7 @@ on_every_ground! {
     what_has_passed_is_done,
     nothing_is_struck_behind_a_cut,
     a_stall_outlasts_a_shorter_one,
+    what_hangs_goes_when_both_sides_are_gone,
     events_come_in_a_storm,
     a_script_is_replaced_while_it_holds_bytes_back,
     connections_have_their_own_faults,
@@ -512,6 +513,17 @@ fn a_stall_outlasts_a_shorter_one(ground: &Ground, node: &str) {
     ground.faults("");
     assert_eq!(peer.hear().header().err, 0);
     assert_eq!(strikes.of(2), 1);
+}
+
+fn what_hangs_goes_when_both_sides_are_gone(ground: &Ground, _: &str) {
+    for fault in ["hang", "stall"] {
+        let mut peer = ground.connect();
+        ground.faults(&format!("{fault} on connection 0"));
+        peer.finish();
+        // The server closes the one for the other.
+        peer.again(ground.addr());
+        assert!(peer.hear().is_over(), "{fault}");
+    }
 }
 
 fn a_session_is_not_the_one_that_was_asked_for(ground: &Ground, _: &str) {

@@ -2,7 +2,7 @@
 #![allow(unreachable_pub, reason = "it is a module of tests")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -136,6 +136,11 @@ impl Peer {
         let all = self.held.take().unwrap();
         // It may be gone before this.
         let _ = self.socket.write_all(&all);
+    }
+
+    /// Says no more.
+    pub fn finish(&mut self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Says who it is.

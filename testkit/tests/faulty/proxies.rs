@@ -256,6 +256,28 @@ fn what_a_fault_holds_back_has_a_bound() {
 }
 
 #[test]
+fn an_end_that_never_passes_keeps_no_connection() {
+    for script in ["hang", "stall", "stall to server"] {
+        let (sender, seen) = mpsc::channel();
+        let server = FakeServer::start();
+        let proxy = Proxy::builder()
+            .observe(move |seen| {
+                if let Sight::Closed(_) = &seen.what {
+                    sender.send(()).unwrap();
+                }
+            })
+            .start(server.addr())
+            .unwrap();
+        let peer = Peer::connect(proxy.addr());
+        proxy.faults(script.parse().unwrap());
+        let session = peer.session;
+        drop(peer);
+        server.expire_session(session);
+        seen.recv_timeout(SOON).expect(script);
+    }
+}
+
+#[test]
 fn an_observer_sees_frames_before_their_faults() {
     let (sender, seen) = mpsc::channel();
     let server = FakeServer::start();
