@@ -269,6 +269,11 @@ impl Connection {
         self.is_closed
     }
 
+    /// Whether it is over but for what is on its way, which no fault holds back.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.gone_by.is_some()
+    }
+
     /// Queues a frame; `false` when the client has let too much pile up.
     pub(crate) fn send(&mut self, now: Instant, frame: &Bytes) -> bool {
         if self.backlog() >= BACKLOG_MAX {

@@ -158,7 +158,8 @@ impl Front {
         self.route(server, now);
     }
 
-    /// Puts a connection under latency and script, unless it is under none and there is none.
+    /// Puts a connection under latency and script, unless it is under none and there is none, or
+    /// it only waits for its peer to be gone.
     fn filter(
         &mut self,
         server: &Server,
@@ -171,7 +172,7 @@ impl Front {
             return;
         };
         let is_needed = !self.faults.is_empty() || !self.latency.is_zero();
-        if !is_needed && !connection.has_filter() {
+        if connection.is_ending() || !is_needed && !connection.has_filter() {
             return;
         }
         let request_len_max = server.config().request_len_max;

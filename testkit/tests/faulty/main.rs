@@ -641,6 +641,20 @@ fn a_script_strikes_a_connection_that_was_there_once() {
     }
 }
 
+#[test]
+fn a_script_does_not_strike_what_is_closed() {
+    let server = FakeServer::start();
+    // Once on a connection that was under no script, and once on one that was.
+    for before in ["", "delay 1ms at ping"] {
+        server.faults(before.parse().unwrap());
+        let mut peer = Peer::connect(server.addr());
+        assert!(server.expire_session(peer.session));
+        let strikes = server.faults("hang on connection 0; cut on connection 0".parse().unwrap());
+        assert!(peer.hear().is_over());
+        assert_eq!(strikes.total(), 0, "{before}");
+    }
+}
+
 fn peer_password() -> homing_protocol::SessionPassword {
     homing_protocol::SessionPassword::NONE
 }
