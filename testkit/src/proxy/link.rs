@@ -186,7 +186,10 @@ impl Link {
             Way::ToServer => (&mut self.client, &self.server),
             Way::ToClient => (&mut self.server, &self.client),
         };
-        if !is_over && (to.waiting.len() >= WAITING_MAX || self.filter.is_full(way)) {
+        let is_full = to.waiting.len() >= WAITING_MAX || self.filter.is_full(way);
+        // What is held back for good goes nowhere when the server is gone.
+        let is_lost = way == Way::ToServer && to.is_read && self.filter.is_stuck();
+        if is_full && !is_over && !is_lost {
             return false;
         }
         let Some(bytes) = from.read(scratch) else {
@@ -201,6 +204,7 @@ impl Link {
                 });
                 self.filter.end(now, way);
             }
+            _ if is_full => {}
             bytes => self.filter.give(now, way, bytes),
         }
         true
@@ -237,12 +241,12 @@ impl Link {
         (gone.is_some() || is_over || is_late).then(|| closer.unwrap_or(Closer::Client))
     }
 
-    /// Whether both peers have come to their ends, and one of them is never told so.
+    /// Whether both peers have come to their ends, as far as they can be heard, and one of them is
+    /// never told so.
     fn is_stuck(&self) -> bool {
-        let ends = [&self.client, &self.server];
-        ends.iter().all(|end| end.is_read && end.waiting.is_empty())
-            && !ends.iter().all(|end| end.is_ending)
-            && self.filter.is_stuck()
+        let is_heard = self.server.is_read || self.filter.is_full(Way::ToClient);
+        let is_told = self.client.is_ending && self.server.is_ending;
+        self.client.is_read && is_heard && !is_told && self.waiting() == 0 && self.filter.is_stuck()
     }
 
     /// Writes at both ends, and says which peer is gone.

@@ -255,25 +255,48 @@ fn what_a_fault_holds_back_has_a_bound() {
     }
 }
 
+/// A proxy that tells when a connection is over.
+fn telling(upstream: SocketAddr) -> (Proxy, Receiver<()>) {
+    let (sender, over) = mpsc::channel();
+    let builder = Proxy::builder().observe(move |seen| {
+        if let Sight::Closed(_) = &seen.what {
+            sender.send(()).unwrap();
+        }
+    });
+    (builder.start(upstream).unwrap(), over)
+}
+
 #[test]
 fn an_end_that_never_passes_keeps_no_connection() {
     for script in ["hang", "stall", "stall to server"] {
-        let (sender, seen) = mpsc::channel();
         let server = FakeServer::start();
-        let proxy = Proxy::builder()
-            .observe(move |seen| {
-                if let Sight::Closed(_) = &seen.what {
-                    sender.send(()).unwrap();
-                }
-            })
-            .start(server.addr())
-            .unwrap();
+        let (proxy, over) = telling(server.addr());
         let peer = Peer::connect(proxy.addr());
         proxy.faults(script.parse().unwrap());
         let session = peer.session;
         drop(peer);
         server.expire_session(session);
-        seen.recv_timeout(SOON).expect(script);
+        over.recv_timeout(SOON).expect(script);
+    }
+}
+
+#[test]
+fn an_end_behind_more_than_is_held_back_keeps_no_connection() {
+    for script in ["stall to server", "stall to client"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (proxy, over) = telling(listener.local_addr().unwrap());
+        proxy.faults(script.parse().unwrap());
+        let mut client = TcpStream::connect(proxy.addr()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let speaker = match script {
+            "stall to server" => &mut client,
+            _ => &mut server,
+        };
+        let patience = Some(Duration::from_millis(500));
+        speaker.set_write_timeout(patience).unwrap();
+        while speaker.write(&[0; 64 << 10]).is_ok() {}
+        drop((client, server));
+        over.recv_timeout(SOON).expect(script);
     }
 }
 
